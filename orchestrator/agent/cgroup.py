@@ -1,0 +1,108 @@
+"""Control groups (version 2) where the system lets us make them: a kill that no fork can run away from. Never required."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+class Group:
+    """The control group of one attempt."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    @property
+    def procs(self) -> str:
+        return f"{self._path}/cgroup.procs"
+
+    def kill(self) -> None:
+        try:
+            fd = os.open(f"{self._path}/cgroup.kill", os.O_WRONLY | os.O_CLOEXEC)
+        except OSError:
+            return
+        try:
+            os.write(fd, b"1")
+        except OSError:
+            pass
+        finally:
+            os.close(fd)
+
+    def remove(self) -> bool:
+        """False while the kernel still counts a process in it."""
+        try:
+            os.rmdir(self._path)
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
+        return True
+
+
+class Groups:
+    """The groups of one agent."""
+
+    def __init__(self, agent: str) -> None:
+        self._agent = agent
+        self._folder = "" if os.environ.get("ORCH_NO_CGROUP") == "1" else _usable(agent)
+        self._busy: list[Group] = []
+        if self._folder:
+            _remove_forgotten(self._folder)
+
+    @property
+    def are_used(self) -> bool:
+        return bool(self._folder)
+
+    def make(self, name: str) -> Group | None:
+        if not self._folder:
+            return None
+        path = f"{self._folder}/orch-{self._agent}-{name}"
+        try:
+            os.mkdir(path, 0o700)
+        except OSError:
+            return None
+        return Group(path)
+
+    def drop(self, group: Group | None) -> None:
+        """A dying process may hold its group for a moment: those are tried again with the next, and at the end."""
+        if group is not None:
+            self._busy.append(group)
+        self._busy = [each for each in self._busy if not each.remove()]
+
+
+def _usable(agent: str) -> str:
+    """The folder below which groups can be made, killed and removed; empty if there is none."""
+    folder = _own_folder()
+    if not folder:
+        return ""
+    trial = f"{folder}/orch-{agent}-trial"
+    try:
+        os.mkdir(trial, 0o700)
+    except OSError:
+        return ""
+    fits = all(os.access(f"{place}/{name}", os.W_OK) for place, name in ((trial, "cgroup.kill"), (folder, "cgroup.procs")))
+    os.rmdir(trial)
+    return folder if fits else ""
+
+
+def _own_folder() -> str:
+    try:
+        mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+        groups = Path("/proc/self/cgroup").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        return ""
+    points = [line.split()[4] for line in mounts if " - cgroup2 " in line]
+    own = [line[3:] for line in groups if line.startswith("0::")]
+    if not points or not own:
+        return ""
+    return f"{points[0]}{own[0]}".rstrip("/")
+
+
+def _remove_forgotten(folder: str) -> None:
+    """Empty groups of agents that were killed; one that holds a process cannot be removed by this."""
+    for name in os.listdir(folder):
+        if name.startswith("orch-"):
+            try:
+                os.rmdir(f"{folder}/{name}")
+            except OSError:
+                pass

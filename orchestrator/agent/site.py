@@ -1,0 +1,62 @@
+"""What all attempts of one agent share: where it is, whom it knows, what it was told."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from orchestrator.agent.cgroup import Groups
+from orchestrator.agent.loop import Loop
+from orchestrator.agent.tree import Census
+from orchestrator.core.wire import Order
+
+
+class Site:
+    def __init__(self, project: Path, agent: str, folder: Path, loop: Loop, log: Callable[[str], None]) -> None:
+        self.project = project
+        self.agent = agent
+        self.folder = folder
+        self.loop = loop
+        self.log = log
+        self.census = Census(loop)
+        self.groups = Groups(agent)
+        self.python = ""
+        self.load_timeout = 30.0
+        self.beat_interval = 2.0
+        self.forget_logs_after = 20
+        self.phase_files: dict[str, str] = {}
+
+    def configure(self, settings: dict[str, Any]) -> None:
+        self.python = str(settings.get("python") or self.python)
+        self.load_timeout = float(settings.get("load_timeout", self.load_timeout))
+        self.beat_interval = max(0.05, float(settings.get("beat_interval", self.beat_interval)))
+        self.forget_logs_after = int(settings.get("forget_logs_after", self.forget_logs_after))
+        self.phase_files = {str(file): str(digest) for file, digest in settings.get("phase_files", {}).items()}
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """What every process of this agent carries in its environment, so that it can be found when all else is lost."""
+        return {"ORCH_PROJECT": str(self.project), "ORCH_AGENT": self.agent}
+
+    def result_file(self, order: Order) -> Path:
+        return self.folder / "work" / f"{order.attempt}.json"
+
+    def own_environment(self, order: Order) -> dict[str, str]:
+        """What an attempt's environment has on top of the agent's."""
+        attempt = order.attempt
+        own = {
+            **order.env,
+            **self.tags,
+            "ORCH_RUN": attempt.run,
+            "ORCH_PHASE": str(attempt.phase),
+            "ORCH_ATTEMPT": str(attempt.number),
+            "ORCH_DUE": order.due,
+            "ORCH_RESULT": str(self.result_file(order)),
+            "PWD": self.folder_of(order),
+        }
+        return {**own, "TRACEPARENT": order.trace} if order.trace else own
+
+    def folder_of(self, order: Order) -> str:
+        return os.path.normpath(os.path.join(self.project, order.cwd))

@@ -1,0 +1,303 @@
+"""The one place where parts are joined: a look, a turn, a run. It decides nothing."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from orchestrator import clock, disk, process
+from orchestrator.bridge.local import LocalBridge
+from orchestrator.bridge.survey import survey
+from orchestrator.config import Settings
+from orchestrator.core import observations as obs
+from orchestrator.core.actions import Action, AnswerAsk
+from orchestrator.core.draft import Mode
+from orchestrator.core.events import Event, Scope
+from orchestrator.core.graph import closure
+from orchestrator.core.names import Identity, iso
+from orchestrator.core.plan import Plan
+from orchestrator.core.reconcile import DEAD, reconcile
+from orchestrator.core.state import State
+from orchestrator.engine import Engine
+from orchestrator.errors import DefinitionsError, OrchError, RunActive, UsageError
+from orchestrator.inbox import Inbox
+from orchestrator.load.definitions import Definitions
+from orchestrator.load.loading import load
+from orchestrator.look import TURN_MODE, cache_of, known_plan, rules_of
+from orchestrator.ports import Watcher
+from orchestrator.signals import Signals
+from orchestrator.store.asks import POLL, Asks
+from orchestrator.store.heartbeat import Heartbeat
+from orchestrator.store.lock import RUN, TURN, StateLock
+from orchestrator.store.store import JournalStore, unwritable
+from orchestrator.store.taking import Patience, take
+
+def definitions_of(root: Path, settings: Settings) -> Definitions:
+    """Read, or from the cache; DefinitionsError lists every fault."""
+    found = load(root, load_timeout=settings.load_timeout, trust=settings.trust, cache=cache_of(root))
+    if found.faults:
+        many = f"{len(found.faults)} faults" if len(found.faults) > 1 else "a fault"
+        told = "\n  ".join(str(fault) for fault in found.faults)
+        message = f"the phases have {many}; nothing was started\n  {told}"
+        raise DefinitionsError(message, "correct what is named, then `orch plan`")
+    return found
+
+
+class Hands:
+    """Everything that acts, behind one door: agents through the bridge, answers through the asks."""
+
+    def __init__(self, bridge: LocalBridge, asks: Asks) -> None:
+        self._bridge, self._asks = bridge, asks
+
+    @property
+    def agent(self) -> str:
+        return self._bridge.agent
+
+    def prepare(self) -> None:
+        self._bridge.prepare()
+
+    def perform(self, actions: Sequence[Action]) -> None:
+        for action in actions:
+            if isinstance(action, AnswerAsk):
+                self._asks.answer(action.ask, accepted=action.accepted, text=action.text)
+        self._bridge.perform(actions)
+
+
+class Recovered:
+    """What was found when the lock was taken, for people and for --json."""
+
+    def __init__(self, notes: list[str]) -> None:
+        self.notes = notes  # what had to be done or said
+        self.events: tuple[Event, ...] = ()
+        self.swept: list[str] = []
+        self.left: list[int] = []  # phases whose attempts go on with their agent
+
+
+class Holding:
+    """The lock is ours: store, agents, asks and inbox are open, and what the last holder left is recovered."""
+
+    def __init__(
+        self, root: Path, settings: Settings, plan: Callable[[], Plan], purpose: str, watchers: Sequence[Watcher] = (),
+        *, takeover: bool = False, ends_hung: bool = True,
+    ) -> None:  # fmt: skip
+        self.root, self.system, self.settings = root, root / "system", settings
+        self.me, self.command = process.myself(), shlex.join(["orch", *sys.argv[1:]])
+        self._closing: list[Callable[[], object]] = []
+        patience = Patience(settings.heartbeat_timeout, settings.kill_grace, takeover=takeover, ends_hung=ends_hung)
+        _make_system(self.system)
+        lock = StateLock(self.system)
+        self.found = Recovered(take(lock, self.system, purpose, self.me, self.command, patience))
+        self._closing.append(lock.release)
+        try:
+            self._open(lock, plan(), watchers)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Holding:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def state(self) -> State:
+        return self.store.state
+
+    def close(self) -> None:
+        """Backwards, each whatever became of the others."""
+        error: BaseException | None = None
+        while self._closing:
+            try:
+                self._closing.pop()()
+            except OrchError as fault:
+                error = error or fault
+        if error is not None and sys.exc_info()[0] is None:
+            raise error
+
+    def _open(self, lock: StateLock, plan: Plan, watchers: Sequence[Watcher]) -> None:
+        settings = self.settings
+        self.store = JournalStore(self.system, lock.still_mine)
+        self._closing.append(self.store.close)
+        self.found.notes += self.store.notices
+        self.inbox = Inbox()
+        self._closing.append(self.inbox.close)
+        self.asks = Asks(self.system)
+        self._closing.append(self.asks.close)
+        process.become_subreaper()
+        self.bridge = LocalBridge(
+            self.root, self.inbox, self.inbox, self.me, self._agent_settings(plan), settings.heartbeat_timeout
+        )
+        self._closing.append(self.bridge.shutdown)
+        heart = Heartbeat(self.system, self.me, settings.heartbeat_timeout)
+        self._closing.append(lambda: heart.stop(self.store.state, clock.System().moment()))
+        self.engine = Engine(
+            plan, self.store, self.inbox, Hands(self.bridge, self.asks), heart, watchers, clock.System(), TURN_MODE
+        )
+        self._recover()
+        self._listen()
+
+    def _recover(self) -> None:
+        """All of recovery: what the world says, as observations, decided and written in one turn of the loop."""
+        findings = self.bridge.take_over(survey(self.system))
+        known = {finding.agent for finding in findings}
+        gone = {finding.agent for finding in findings if finding.life == DEAD} | (set(self.state.agents) - known)
+        orphans = [
+            Identity(phase.pid, phase.ticks, self.me.boot, self.me.host)
+            for phase in map(self.state.phase, self.state.live)
+            if phase.agent in gone and phase.pid and phase.ticks and self._was_here(phase.agent)
+        ]
+        self.found.swept = self.bridge.sweep(findings, orphans)
+        batch = reconcile(self.state, findings, clock.now())
+        if batch:
+            self.found.events = self.engine.step(batch).events
+        self.bridge.clear(gone)
+
+    def _was_here(self, agent: str | None) -> bool:
+        """Did that agent live in this boot of this machine? Else its pids mean nothing."""
+        who = self.state.agents.get(agent or "")
+        return who is not None and (who.boot, who.host) == (self.me.boot, self.me.host)
+
+    def _listen(self) -> None:
+        self.inbox.every(self.bridge.tend)
+        self.inbox.every(self._look_at_asks)
+        if self.asks.bell is not None:
+            self.inbox.watch(self.asks.bell, lambda: list(self.asks.take()))
+
+    def _look_at_asks(self) -> float:
+        for ask in self.asks.take():
+            self.inbox.put(ask)
+        return POLL
+
+    def _agent_settings(self, plan: Plan) -> dict[str, object]:
+        files = {spec.file: spec.digest for spec in plan.specs.values() if spec.run is None and not spec.broken}
+        return {
+            "beat_interval": self.settings.beat_interval, "load_timeout": self.settings.load_timeout,
+            "python": sys.executable, "phase_files": files, "forget_logs_after": self.settings.logs_keep,
+        }  # fmt: skip
+
+
+def _make_system(system: Path) -> None:
+    try:
+        disk.make_folder(system)
+    except OSError as error:
+        raise unwritable(error, system) from error
+
+
+class RunOptions:
+    """What `orch run` was asked for."""
+
+    def __init__(
+        self, scope: Scope, *, new: bool = False, force: bool = False, no_wait: bool = False, takeover: bool = False,
+        with_needs: bool = False, due: str = "",
+    ) -> None:  # fmt: skip
+        self.scope, self.new, self.force, self.no_wait = scope, new, force, no_wait
+        self.takeover, self.with_needs, self.due = takeover, with_needs, due
+
+
+class RunResult(NamedTuple):
+    exit_code: int
+    began: bool  # False: there was nothing to do
+    state: State
+    plan: Plan
+
+
+def run(
+    root: Path, settings: Settings, options: RunOptions, watchers: Sequence[Watcher],
+    say: Callable[[Recovered], None], tend_display: Callable[[], float],
+) -> RunResult:  # fmt: skip
+    """One call of `orch run`: recover, begin or go on, until nothing more happens by itself."""
+    definitions = definitions_of(root, settings)
+    plan = Plan(definitions.specs, rules_of(settings), definitions.digest)
+    with Holding(root, settings, lambda: plan, RUN, watchers, takeover=options.takeover) as holding:
+        say(holding.found)
+        scope = scope_for(plan, holding.state, options)
+        if nothing_to_do(plan, holding.state, scope, options):
+            return RunResult(0, False, holding.state, plan)
+        holding.inbox.every(tend_display)
+        with Signals(holding.inbox):
+            _begin(holding, scope, options)
+            holding.engine.run()
+        return RunResult(holding.state.run.exit_code or 0, True, holding.state, plan)
+
+
+def _begin(holding: Holding, scope: Scope, options: RunOptions) -> None:
+    now = clock.now()
+    engine = holding.engine
+    engine.mode = Mode(starts=True, jobs=holding.settings.jobs, no_wait=options.no_wait)
+    asked = obs.RunAsked(
+        new_run_id(now), scope, holding.me, holding.command, options.new, options.force, options.due or iso(now)
+    )
+    engine.step([asked])
+
+
+def scope_for(plan: Plan, state: State, options: RunOptions) -> Scope:
+    """The range as it will be run; UsageError if it cannot be."""
+    unknown = [number for number in options.scope.only if number not in plan.specs]
+    if unknown:
+        numbers = sorted(plan.specs)
+        near = min(numbers, key=lambda known: abs(known - unknown[0])) if numbers else None
+        raise UsageError(f"there is no phase {unknown[0]}", f"the nearest is {near}; `orch plan` lists them all")
+    if not any(number in options.scope for number in plan.specs):
+        raise UsageError(f"no phase is in the range ({options.scope})", "`orch plan` lists them all")
+    if options.new and state.live:
+        busy = ", ".join(str(state.attempt_id(number)) for number in sorted(state.live))
+        raise RunActive(f"run {state.run.id} still has work in hand ({busy})", "`orch cancel` ends it; then `orch run --new`")
+    return _closed(plan, state, options)
+
+
+def _closed(plan: Plan, state: State, options: RunOptions) -> Scope:
+    fresh = State() if options.new else state
+    missing = plan.unmet_outside(options.scope, fresh)
+    if not missing:
+        return options.scope
+    if options.with_needs:
+        wanted = [number for number in plan.specs if number in options.scope]
+        needed = {need for number in wanted for need in closure(plan.needs, number) if not fresh.phase(need).is_done}
+        return Scope(only=tuple(sorted({*wanted, *needed})))
+    listed = ", ".join(f"{need} (needed by {', '.join(map(str, by[:3]))})" for need, by in sorted(missing.items())[:10])
+    first = min(missing)
+    raise UsageError(
+        f"what is needed from outside the range is not done: {listed}",
+        f"--with-needs runs it too, or widen the range: --from {first}",
+    )
+
+
+def nothing_to_do(plan: Plan, state: State, scope: Scope, options: RunOptions) -> bool:
+    if options.new or options.force or not state.run.id:
+        return False
+    return all(state.phase(number).is_done for number in plan.specs if number in scope)
+
+
+def new_run_id(now: float) -> str:
+    return iso(now)[:19].replace("-", "").replace(":", "") + "-" + secrets.token_hex(2)
+
+
+def recover(root: Path, settings: Settings, *, takeover: bool) -> Recovered:
+    """`orch recover`: take the lock for one turn; RunActive if a run is alive."""
+    with Holding(root, settings, lambda: known_plan(root, settings), TURN, takeover=takeover) as holding:
+        holding.engine.run()
+        holding.found.left = sorted(holding.state.live)
+        return holding.found
+
+
+def ask_in_turn(root: Path, settings: Settings) -> bool:
+    """Take the lock if it is free, answer the asks that are there, and end what they end. False: it is not free."""
+    try:
+        with Holding(root, settings, lambda: known_plan(root, settings), TURN, ends_hung=False) as holding:
+            for ask in holding.asks.take():
+                holding.inbox.put(ask)
+            holding.engine.run()
+            return True
+    except RunActive:
+        return False
+
+
+def who_asks() -> str:
+    name = os.environ.get("LOGNAME") or os.environ.get("USER") or f"uid {os.getuid()}"
+    return f"{name} (pid {os.getpid()})"

@@ -1,0 +1,1 @@
+"""The one place that owns the link to agents: set-up, settings, health, recovery, shut-down."""

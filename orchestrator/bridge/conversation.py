@@ -1,0 +1,141 @@
+"""One connection to one agent: a socket and the protocol, and nothing that decides."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+from orchestrator import clock
+from orchestrator.core.names import AttemptId, Identity
+from orchestrator.core.wire import VERSION, Link, WireFault
+
+CHUNK = 256 * 1024
+
+
+class Conversation:
+    """Sends what is told, returns what is heard; `closed` once the other side is gone."""
+
+    def __init__(self, sock: socket.socket, agent: str, process: Identity | None) -> None:
+        self.agent = agent
+        self.process = process  # as we know it before it has said anything
+        self.identity: Identity | None = None  # as it says
+        self.roster: dict[AttemptId, tuple[int, int]] | None = None
+        self.closed = ""
+        self.heard_at = clock.ticking()
+        self.latency: float | None = None
+        self.sent = self.received = 0
+        self._link = Link()
+        self._out = bytearray()
+        self._adopt(sock)
+
+    def _adopt(self, sock: socket.socket) -> None:
+        self._sock = sock
+        sock.setblocking(False)
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
+    @property
+    def unacknowledged(self) -> int:
+        return self._link.unacknowledged
+
+    @property
+    def wants_to_write(self) -> bool:
+        return bool(self._out)
+
+    def greet(self, epoch: int, owner: Identity, settings: dict[str, Any]) -> None:
+        who = owner.as_dict()
+        self._send(self._link.send("hello", v=VERSION, epoch=epoch, owner=who, seen=self._link.seen, settings=settings))
+
+    def say(self, kind: str, **fields: Any) -> None:
+        self._send(self._link.send(kind, **fields))
+
+    def ping(self) -> None:
+        self.say("ping", t=clock.ticking())
+
+    def flush(self) -> None:
+        while self._out and not self.closed:
+            try:
+                sent = self._sock.send(self._out[:CHUNK])
+            except BlockingIOError:
+                return
+            except OSError as error:
+                self.closed = f"its socket closed ({error.strerror})"
+                return
+            del self._out[:sent]
+
+    def finish(self) -> None:
+        """All that was said is handed to the kernel before we turn away."""
+        self._sock.settimeout(2.0)
+        try:
+            self._sock.sendall(self._out)
+        except OSError:
+            return  # it is gone: nobody is left to hear it
+        self._out.clear()
+
+    def hear(self) -> list[dict[str, Any]]:
+        """Everything that is there by now; pongs and acknowledgements are dealt with here."""
+        messages: list[dict[str, Any]] = []
+        while not self.closed:
+            try:
+                data = self._sock.recv(CHUNK)
+            except BlockingIOError:
+                break
+            except OSError as error:
+                self.closed = f"its socket closed ({error.strerror})"
+                break
+            if not data:
+                self.closed = "its socket closed"
+                break
+            messages += self._take(data)
+        self._send(self._link.acknowledge())
+        return messages
+
+    def resume(self, sock: socket.socket) -> None:
+        """A new socket to the same agent: numbers go on, what it has not seen is sent again after its welcome."""
+        self._sock.close()
+        self._adopt(sock)
+        self._out.clear()
+        self._link.reconnected()
+        self.closed = ""
+
+    def replay(self, seen: int) -> None:
+        self._send(self._link.replay(seen))
+
+    def close(self) -> None:
+        self._sock.close()
+
+    def _take(self, data: bytes) -> list[dict[str, Any]]:
+        self.heard_at = clock.ticking()
+        try:
+            messages = self._link.receive(data)
+        except WireFault as fault:
+            self.closed = f"it does not speak our protocol: {fault}"
+            return []
+        self.received += len(messages)
+        for message in messages:
+            if message["kind"] == "pong":
+                self.latency = max(0.0, self.heard_at - message["t"])
+        return [message for message in messages if message["kind"] != "pong"]
+
+    def _send(self, data: bytes) -> None:
+        if data and not self.closed:
+            self.sent += 1
+            self._out += data
+            self.flush()
+
+
+def connect(folder: Path) -> socket.socket:
+    """To the agent that listens in `folder`: by directory descriptor, because the path of a socket has 107 bytes."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.connect(f"/proc/self/fd/{fd}/sock")
+    except BaseException:
+        sock.close()
+        raise
+    finally:
+        os.close(fd)
+    return sock

@@ -1,0 +1,376 @@
+"""The bridge to agents on this machine: one of our own for new work, and those of dead predecessors for theirs.
+
+Everything it hears goes into the inbox as observations; what it is told comes as actions. It decides nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from orchestrator import clock, disk, process
+from orchestrator.bridge import survey
+from orchestrator.bridge.conversation import Conversation, connect
+from orchestrator.core import actions as act
+from orchestrator.core import observations as obs
+from orchestrator.core.integration import (
+    ACTIVE,
+    DEGRADED,
+    FAILED,
+    FOLLOWS,
+    INITIALIZING,
+    UNINITIALIZED,
+    HealthStatus,
+    IntegrationResult,
+    RecoveryResult,
+)
+from orchestrator.core.names import AttemptId, Identity
+from orchestrator.core.outcome import NEVER_STARTED, Outcome
+from orchestrator.core.reconcile import ALIVE, Finding
+from orchestrator.core.wire import VERSION
+from orchestrator.errors import InternalFault
+from orchestrator.ports import Inbox
+
+HEALTH_EVERY = 10.0
+WELCOME_WITHIN = 10.0
+STARTS, STARTS_WITHIN = 5, 10.0  # more agents lost at the start than this, and trying again is given up
+CHANGES_KEPT = 20
+_AGENT_MAIN = Path(__file__).parent.parent / "agent" / "__main__.py"
+
+
+class Sources(Protocol):
+    """The part of the inbox that wakes the loop when an agent has spoken."""
+
+    def watch(self, fd: int, read: Callable[[], list[obs.Observation]]) -> None: ...
+
+    def forget(self, fd: int) -> None: ...
+
+
+class LocalBridge:
+    def __init__(
+        self, root: Path, inbox: Inbox, sources: Sources, owner: Identity, settings: dict[str, Any], silence: float
+    ) -> None:
+        """`settings` is what every agent is told; an agent that says nothing for `silence` seconds is ended."""
+        self._root, self._agents = root, root / "system" / "agents"
+        self._inbox, self._sources, self._owner, self._settings = inbox, sources, owner, settings
+        self._silence = silence
+        # Ordered by the lock, that clock and this boot: a later holder always has the higher number.
+        self._epoch = int(clock.ticking() * 1e9)
+        self._state, self._changes = UNINITIALIZED, [UNINITIALIZED]
+        self._own: Conversation | None = None
+        self._others: dict[str, Conversation] = {}
+        self._keeper: dict[AttemptId, str] = {}  # which agent has it
+        self._starts: list[float] = []
+        self._restarts = 0
+        self._pinged_at = clock.ticking()
+        self._setting_up = threading.RLock()
+
+    # ---- the interface that every bridge has
+
+    def ensure_integration(self) -> IntegrationResult:
+        """An agent that takes work, and has said so. Idempotent; of many callers at once one sets up, all get its result."""
+        with self._setting_up:
+            if self._state == FAILED:
+                return IntegrationResult(False, FAILED, why=self._changes[-1])
+            self.prepare()
+            own, until = self._own, clock.ticking() + WELCOME_WITHIN
+            while own is not None and own.identity is None and not own.closed and clock.ticking() < until:
+                self._put_all(self._read(own))
+                clock.pause(0.002)
+            return IntegrationResult(self._state == ACTIVE, self._state, self.agent, self._changes[-1])
+
+    def health_check(self) -> HealthStatus:
+        own, now = self._own, clock.ticking()
+        return HealthStatus(
+            self._state, own and own.latency, own and now - own.heard_at, len(self._keeper), own.sent if own else 0,
+            own.received if own else 0, own.unacknowledged if own else 0, self._restarts, tuple(self._changes),
+        )  # fmt: skip
+
+    def recover_integration(self) -> RecoveryResult:
+        """Reach again who is still there, undisturbed in its work; if it is gone, another takes its place."""
+        with self._setting_up:
+            if self._state in (ACTIVE, FAILED, UNINITIALIZED) or self._own is None:
+                return RecoveryResult(self._state == ACTIVE, self._state, why=self._changes[-1])
+            tries = self._reconnect(self._own)
+            return RecoveryResult(self._state != DEGRADED, self._state, tries, self._changes[-1])
+
+    def shutdown(self) -> None:
+        """Tell our agent that no more work will come; it ends by itself when nothing is left in its hands."""
+        for conversation in self._conversations():
+            conversation.say("leave")
+            conversation.finish()
+            self._drop(conversation)
+        self._own = None
+        self._others.clear()
+        self._become(UNINITIALIZED, "shut down")
+
+    # ---- what the loop uses
+
+    @property
+    def agent(self) -> str:
+        return self._own.agent if self._own is not None and self._state == ACTIVE else ""
+
+    def prepare(self) -> None:
+        if self._own is None and self._state != FAILED:
+            self._own = self._spawn()
+
+    def perform(self, actions: Sequence[act.Action]) -> None:
+        for action in actions:
+            if isinstance(action, act.StartAttempt):
+                self._start(action)
+            elif isinstance(action, act.StopAttempt):
+                self._stop(action)
+            elif isinstance(action, act.TakeOutcome):
+                self._take(action.attempt)
+            elif isinstance(action, act.EndAgent):
+                self._end(action)
+
+    def take_over(self, findings: list[Finding]) -> list[Finding]:
+        """Become the owner of every agent that is alive; each finding comes back with what that agent has in hand."""
+        return [self._greeted(finding) if finding.life == ALIVE else finding for finding in findings]
+
+    def sweep(self, findings: list[Finding], attempts: list[Identity]) -> list[str]:
+        """What dead agents left running, because everything that could have ended it was killed at once."""
+        dead = [finding.agent for finding in findings if finding.life == survey.DEAD]
+        return process.end_orphans(self._root, dead, attempts) if dead or attempts else []
+
+    def clear(self, agents: Iterable[str]) -> None:
+        """Dead agents' folders, as soon as nothing in them waits to be taken."""
+        for agent in agents:
+            survey.clear(self._agents / agent)
+
+    def tend(self) -> float:
+        """Called each time round: whoever does not answer in time is dealt with; returns when to be called again."""
+        now = clock.ticking()
+        for conversation in self._conversations():
+            conversation.flush()
+            if conversation.closed:
+                self._put_all(self._lost(conversation))
+            elif now - conversation.heard_at > self._patience(conversation):
+                self._put_all(self._read(conversation))  # it was we who did not listen?
+                if clock.ticking() - conversation.heard_at <= self._patience(conversation) or conversation.closed:
+                    continue
+                self._end(act.EndAgent(conversation.agent, "it says nothing any more"))
+        if now - self._pinged_at >= HEALTH_EVERY:
+            self._pinged_at = now
+            for conversation in self._conversations():
+                conversation.ping()
+        return 0.02 if any(one.wants_to_write for one in self._conversations()) else HEALTH_EVERY
+
+    # ---- agents come and go
+
+    def _spawn(self) -> Conversation | None:
+        if not self._may_start():
+            return None
+        name = f"{os.getpid()}-{self._epoch % 10**9:09d}-{len(self._starts)}"
+        folder = self._agents / name
+        disk.make_folder(folder)
+        ours, theirs = socket.socketpair()
+        with theirs:
+            argv = [sys.executable, "-I", "-S", str(_AGENT_MAIN), "--project", str(self._root), "--agent", name]
+            try:
+                pid = process.spawn_detached(
+                    [*argv, "--owner-fd", str(theirs.fileno())], keep_fds=(theirs.fileno(),), env=None,
+                    cwd=str(self._root), log=folder / "agent.log",
+                )  # fmt: skip
+            except OSError as error:
+                raise InternalFault(f"no agent could be started: {error}", "see `ulimit -u` and free memory") from error
+        self._become(INITIALIZING, f"agent {name} is starting")
+        conversation = Conversation(ours, name, process.identity(pid))
+        conversation.greet(self._epoch, self._owner, self._settings)
+        self._sources.watch(conversation.fileno(), lambda: self._read(conversation))
+        return conversation
+
+    def _may_start(self) -> bool:
+        now = clock.ticking()
+        self._starts = [at for at in self._starts if now - at < STARTS_WITHIN] + [now]
+        if len(self._starts) <= STARTS:
+            return True
+        why = f"{STARTS} agents in a row ended within {STARTS_WITHIN:.0f}s of their start"
+        self._become(FAILED, why)
+        self._inbox.put(obs.NoAgents(f"{why}; see system/agents/*/agent.log"))
+        return False
+
+    def _greeted(self, finding: Finding) -> Finding:
+        """The finding with its roster, or without if it does not answer: then it keeps what it has."""
+        folder = self._agents / finding.agent
+        try:
+            conversation = Conversation(connect(folder), finding.agent, finding.identity)
+        except OSError:
+            return finding
+        conversation.greet(self._epoch, self._owner, self._settings)
+        until = clock.ticking() + 2.0
+        news: list[obs.Observation] = []
+        while conversation.roster is None and not conversation.closed and clock.ticking() < until:
+            news += self._read(conversation)
+            clock.pause(0.002)
+        if conversation.roster is None:
+            conversation.close()
+            return finding
+        self._others[finding.agent] = conversation
+        self._sources.watch(conversation.fileno(), lambda: self._read(conversation))
+        told = {seen.attempt: seen.outcome for seen in news if isinstance(seen, obs.Ended)}
+        return finding.replace(roster=conversation.roster, outcomes={**finding.outcomes, **told})
+
+    def _end(self, action: act.EndAgent) -> None:
+        conversation = self._conversation(action.agent)
+        if conversation is not None and conversation.process is not None:
+            process.end_by_identity(conversation.process, 0.0)
+            conversation.closed = action.why
+            self._note(f"agent {action.agent} was ended: {action.why}")
+            self._put_all(self._lost(conversation))
+
+    def _lost(self, conversation: Conversation) -> list[obs.Observation]:
+        """Its socket is closed: is it only the socket, or is it gone? Gone, its outcomes on disk still count."""
+        who = conversation.process
+        alive = who is not None and process.is_alive(who) in (process.ALIVE, process.STOPPED)
+        if alive and conversation.roster is not None and self._reconnect(conversation):
+            return []
+        self._drop(conversation)
+        folder = self._agents / conversation.agent
+        ended: list[obs.Observation] = [obs.Ended(attempt, outcome) for attempt, outcome, _ in survey.outcomes(folder)]
+        self._sweep_after(conversation.agent)
+        if conversation is self._own:
+            self._own = None
+            self._restarts += 1
+            self._become(DEGRADED, f"agent {conversation.agent} is gone")
+            self.prepare()
+        return [*ended, obs.AgentGone(conversation.agent, conversation.closed or "its process ended")]
+
+    def _sweep_after(self, agent: str) -> None:
+        """Attempts die with their agent, but not what they started: that has come to us, the next subreaper."""
+        swept = process.end_orphans(self._root, [agent], [], grace=0.0)
+        swept += process.end_strays({one.process.pid for one in self._conversations() if one.process is not None})
+        if swept:
+            self._note(f"ended what agent {agent} left behind: {', '.join(swept)}")
+
+    def _reconnect(self, conversation: Conversation) -> int:
+        """How many tries it took; 0 if it could not be reached and is given up."""
+        from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
+
+        if conversation is self._own:
+            self._become(DEGRADED, f"agent {conversation.agent}: {conversation.closed}")
+        tries = Retrying(
+            wait=wait_exponential_jitter(initial=0.05, max=1.0), stop=stop_after_delay(2.0),
+            retry=retry_if_exception_type(OSError), sleep=clock.pause,
+        )  # fmt: skip
+        try:
+            for attempt in tries:
+                with attempt:
+                    sock = connect(self._agents / conversation.agent)
+        except RetryError:
+            return 0
+        self._sources.forget(conversation.fileno())
+        conversation.resume(sock)
+        conversation.greet(self._epoch, self._owner, self._settings)
+        self._sources.watch(conversation.fileno(), lambda: self._read(conversation))
+        if conversation is self._own:
+            self._become(ACTIVE, f"agent {conversation.agent} was reached again")
+        return int(tries.statistics["attempt_number"])
+
+    def _drop(self, conversation: Conversation) -> None:
+        if conversation.fileno() >= 0:
+            self._sources.forget(conversation.fileno())
+            conversation.close()
+        self._others.pop(conversation.agent, None)
+
+    # ---- what is told, and what is heard
+
+    def _start(self, action: act.StartAttempt) -> None:
+        attempt = action.order.attempt
+        if self._own is None or self._own.closed:
+            self._inbox.put(obs.Ended(attempt, Outcome(NEVER_STARTED)))
+            return
+        self._keeper[attempt] = self._own.agent
+        self._own.say("start", order=action.order.as_dict())
+
+    def _stop(self, action: act.StopAttempt) -> None:
+        conversation = self._conversation(self._keeper.get(action.attempt, ""))
+        if conversation is None:
+            self._inbox.put(obs.Ended(action.attempt, Outcome(NEVER_STARTED)))
+        else:
+            conversation.say("stop", attempt=action.attempt.key, insist=action.insist, why=action.why)
+
+    def _take(self, attempt: AttemptId) -> None:
+        keeper = self._keeper.pop(attempt, None)
+        conversation = self._conversation(keeper or "")
+        if conversation is not None:
+            conversation.say("taken", attempt=attempt.key)
+            return
+        for folder in self._agents.glob("*"):
+            if (folder / "outcomes" / f"{attempt}.json").exists():
+                survey.take(folder, attempt)
+                survey.clear(folder)
+
+    def _read(self, conversation: Conversation) -> list[obs.Observation]:
+        seen: list[obs.Observation] = []
+        for message in conversation.hear():
+            seen += self._understand(conversation, message)
+        if conversation.closed:
+            known = conversation.roster is not None or conversation is self._own
+            seen += self._lost(conversation) if known else []
+        return seen
+
+    def _understand(self, conversation: Conversation, message: dict[str, Any]) -> list[obs.Observation]:
+        kind = message["kind"]
+        if kind == "welcome":
+            return self._welcomed(conversation, message)
+        if kind == "started":
+            return [obs.Started(AttemptId.parse(message["attempt"]), message["pid"], message["ticks"])]
+        if kind == "ended":
+            attempt = AttemptId.parse(message["attempt"])
+            self._keeper.setdefault(attempt, conversation.agent)
+            return [obs.Ended(attempt, Outcome.from_dict(message["outcome"]))]
+        if kind == "beat":
+            return [obs.Beat(conversation.agent, message["attempts"])]
+        return []
+
+    def _welcomed(self, conversation: Conversation, message: dict[str, Any]) -> list[obs.Observation]:
+        if message["v"] != VERSION:
+            conversation.closed = f"it speaks version {message['v']} of the protocol, we speak {VERSION}"
+            return []
+        again = conversation.roster is not None
+        conversation.identity = Identity.from_dict(message["identity"])
+        conversation.roster = {
+            AttemptId.parse(one["attempt"]): (one["pid"] or 0, one["ticks"] or 0) for one in message["attempts"]
+        }
+        for attempt in conversation.roster:
+            self._keeper[attempt] = conversation.agent
+        if again:
+            conversation.replay(message["seen"])
+        if conversation is not self._own:
+            return []
+        if self._state != ACTIVE:
+            self._become(ACTIVE, f"agent {conversation.agent} welcomed us")
+        return [obs.AgentJoined(conversation.agent, conversation.identity, tuple(conversation.roster))]
+
+    # ---- small things
+
+    def _conversations(self) -> list[Conversation]:
+        return [*([self._own] if self._own is not None else []), *self._others.values()]
+
+    def _conversation(self, agent: str) -> Conversation | None:
+        return next((one for one in self._conversations() if one.agent == agent and not one.closed), None)
+
+    def _patience(self, conversation: Conversation) -> float:
+        return self._silence if conversation.identity is not None else WELCOME_WITHIN
+
+    def _put_all(self, seen: list[obs.Observation]) -> None:
+        for observation in seen:
+            self._inbox.put(observation)
+
+    def _become(self, following: str, why: str) -> None:
+        if following == self._state:
+            return
+        if following not in FOLLOWS[self._state]:
+            raise InternalFault(f"bridge: {following} cannot follow {self._state} ({why})")
+        self._state = following
+        self._note(f"{following}: {why}")
+
+    def _note(self, what: str) -> None:
+        self._changes = [*self._changes, what][-CHANGES_KEPT:]

@@ -1,0 +1,48 @@
+"""How a command asks: it puts an ask where a live run takes it, tries the lock meanwhile, and always gets an answer."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+from orchestrator import app, clock, process
+from orchestrator.config import Settings
+from orchestrator.errors import Refused, RunActive
+from orchestrator.store.asks import Petition
+from orchestrator.store.lock import holder
+from orchestrator.store.taking import silent_for
+
+PATIENCE = 10.0  # unclaimed for longer, the ask is withdrawn
+TRY_LOCK_EVERY = 0.1
+LOOK_EVERY = 0.01
+
+
+def ask(root: Path, settings: Settings, verb: str, number: int | None) -> str:
+    """The text of the answer; Refused with the reason; RunActive if the holder does not answer."""
+    system = root / "system"
+    petition = Petition(system, secrets.token_hex(6), verb, number, app.who_asks(), clock.now())
+    since, tried = clock.ticking(), 0.0
+    while (answer := petition.answer()) is None:
+        now = clock.ticking()
+        if now - tried >= TRY_LOCK_EVERY:
+            app.ask_in_turn(root, settings)
+            tried = clock.ticking()
+        elif now - since > PATIENCE and petition.withdraw():
+            raise _unanswered(system)
+        clock.pause(LOOK_EVERY)
+    accepted, text = answer
+    if not accepted:
+        raise Refused(f"refused: {text}")
+    return text
+
+
+def _unanswered(system: Path) -> RunActive:
+    found = holder(system)
+    if found is None:
+        return RunActive("nobody answered, and nobody says that they hold the lock", "ask again")
+    state = process.is_alive(found.identity)
+    silence = silent_for(found, system)
+    return RunActive(
+        f"the run does not answer: {found}; it is {state}, its loop silent for {silence:.0f}s; the ask was withdrawn",
+        "`orch recover --takeover` ends it if it is stopped; one that hangs is ended by the next `orch run`",
+    )

@@ -1,0 +1,41 @@
+"""orch cancel: end a run or one phase. Says 0 only after the process trees are gone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orchestrator import clock
+from orchestrator.cli.asking import ask
+from orchestrator.cli.frame import ProjectOption, root_of, settings_of, show
+from orchestrator.look import Look
+
+EXAMPLE = "Example: orch cancel 3"
+LOOK_EVERY = 0.05
+
+
+def command(
+    number: Annotated[int | None, typer.Argument(metavar="[N]", help="Only this phase.", show_default=False)] = None,
+    project: ProjectOption = None,
+) -> None:
+    """End the run, or phase N, with everything that it started; returns when it is gone."""
+    root = root_of(project)
+    settings = settings_of(root)
+    text = ask(root, settings, "cancel", number)
+    how = _await_end(root, number)
+    show(f"{text}{how}")
+
+
+def _await_end(root: Path, number: int | None) -> str:
+    """Until nothing of it is in progress; says so if it ended otherwise."""
+    while True:
+        look = Look(root)
+        live = {one for one in look.state.live if number is None or one == number}
+        if not live and (number is not None or not look.is_alive):
+            break
+        clock.pause(LOOK_EVERY)
+    if number is not None and look.state.phase(number).is_done:
+        return f"; but phase {number} had come to its end: {look.state.phase(number).status}"
+    return "; gone" if number is not None or look.state.run.stopping else ""

@@ -1,0 +1,30 @@
+"""orch config: the settings in force, where each comes from, and whether they are right."""
+
+from __future__ import annotations
+
+import typer
+
+from orchestrator.cli.frame import Command, JsonOption, ProjectOption, root_of, settings_of, show, show_json
+from orchestrator.config import describe
+
+app = typer.Typer(help="The settings: what holds, and where it comes from.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@app.command("show", cls=Command, epilog="Example: orch config show --json")
+def show_settings(as_json: JsonOption = False, project: ProjectOption = None) -> None:
+    """Every setting: its value, where that comes from, what it means."""
+    rows = describe(settings_of(root_of(project)))
+    if as_json:
+        show_json([row._asdict() for row in rows])
+        return
+    widths = [max(len(str(row[column])) for row in rows) for column in range(3)]
+    for row in rows:
+        show(f"{row.name:<{widths[0]}}  {row.value:<{widths[1]}}  {row.origin:<{widths[2]}}  {row.meaning}")
+
+
+@app.command("check", cls=Command, epilog="Example: orch config check")
+def check(project: ProjectOption = None) -> None:
+    """Exit with 0 if all settings are right, with 2 and every fault if not."""
+    root = root_of(project)
+    settings_of(root)
+    show(f"the settings of {root} are right")

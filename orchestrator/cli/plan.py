@@ -1,0 +1,54 @@
+"""orch plan: what a run would do with each phase, and why. Writes nothing but the cache of definitions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from orchestrator.app import definitions_of
+from orchestrator.cli.frame import JsonOption, ProjectOption, root_of, settings_of, show, show_json, tell
+from orchestrator.core import graph
+from orchestrator.core.events import Scope
+from orchestrator.core.plan import Plan, Step, preview
+from orchestrator.look import Look, rules_of
+
+EXAMPLE = "Example: orch plan --json"
+
+
+def command(as_json: JsonOption = False, project: ProjectOption = None) -> None:
+    """Say for every phase whether a run would run it, keep it, or cannot, and why."""
+    root = root_of(project)
+    settings = settings_of(root)
+    definitions = definitions_of(root, settings)
+    plan = Plan(definitions.specs, rules_of(settings), definitions.digest)
+    look = Look(root)
+    for notice in (*look.notices, *definitions.broken.values()):
+        tell(notice)
+    steps = preview(plan, look.state, Scope())
+    longest = graph.longest_path(plan.needs, dict.fromkeys(plan.needs, 1.0))
+    if as_json:
+        show_json({"phases": steps_document(steps, plan), "longest_path": longest, "digest": plan.digest})
+        return
+    show("\n".join(steps_lines(steps, plan)))
+    show(f"{len(steps)} phases; the longest path has {len(longest)}: {_path(longest)}")
+
+
+def steps_document(steps: list[Step], plan: Plan | None = None) -> list[dict[str, Any]]:
+    return [
+        {"number": step.number, "name": step.name, "what": step.what, "why": step.why}
+        | ({"needs": list(plan.needs[step.number]), "timeout_seconds": plan.timeout(step.number)} if plan else {})
+        for step in steps
+    ]
+
+
+def steps_lines(steps: list[Step], plan: Plan | None = None) -> list[str]:
+    width = max((len(step.name) for step in steps), default=0)
+    lines = []
+    for step in steps:
+        needs = f"  needs {', '.join(map(str, plan.needs[step.number])) or 'nothing'}" if plan else ""
+        lines.append(f"{step.number:>5}  {step.name:<{width}}  {step.what:<7}  {step.why}{needs}")
+    return lines
+
+
+def _path(numbers: list[int]) -> str:
+    shown = [str(number) for number in numbers]
+    return " → ".join(shown if len(shown) <= 12 else [*shown[:5], "…", *shown[-5:]])

@@ -1,0 +1,21 @@
+"""orch retry: run a phase again now, with fresh tries."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli.asking import ask
+from orchestrator.cli.frame import ProjectOption, root_of, settings_of, show
+
+EXAMPLE = "Example: orch retry -8"
+
+
+def command(
+    number: Annotated[int, typer.Argument(metavar="N", help="The phase.", show_default=False)],
+    project: ProjectOption = None,
+) -> None:
+    """Have a phase that failed, was cancelled or waits for its retry run again, with fresh tries."""
+    root = root_of(project)
+    show(ask(root, settings_of(root), "retry", number))

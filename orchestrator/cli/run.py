@@ -1,0 +1,88 @@
+"""orch run: begin, or go on with, a run."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from orchestrator import app
+from orchestrator.cli.frame import JsonOption, ProjectOption, root_of, settings_of, show, show_json, tell
+from orchestrator.cli.plan import steps_document, steps_lines
+from orchestrator.core.events import Scope
+from orchestrator.core.plan import Plan, preview
+from orchestrator.errors import UsageError
+from orchestrator.look import Look, rules_of
+from orchestrator.watch.outlet import Outlet
+from orchestrator.watch.plain import JsonLines, PlainLines, summary
+
+EXAMPLE = "Example: orch run --from -8 --to 15 --jobs 4"
+
+
+def command(
+    first: Annotated[int | None, typer.Option("--from", metavar="N", help="Begin with this number.")] = None,
+    last: Annotated[int | None, typer.Option("--to", metavar="N", help="End with this number.")] = None,
+    only: Annotated[str | None, typer.Option("--only", metavar="N,...", help="Only these numbers.")] = None,
+    with_needs: Annotated[bool, typer.Option("--with-needs", help="Also run what these need, and is not done.")] = False,
+    new: Annotated[bool, typer.Option("--new", help="Begin a new run: what is done is done again.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Run what is in the range whatever its state.")] = False,
+    jobs: Annotated[int | None, typer.Option("--jobs", "-j", metavar="N", help="How many at the same time.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Leave with 3 where only a later retry is left.")] = False,
+    takeover: Annotated[bool, typer.Option("--takeover", help="End a run that somebody stopped (state T).")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but failures.")] = False,
+    as_json: JsonOption = False,
+    project: ProjectOption = None,
+) -> None:
+    """Run the phases in the order their needs allow; continues where the last call ended."""
+    root = root_of(project)
+    scope = Scope(first, last, _numbers(only)) if only is None else Scope(only=_numbers(only))
+    if only is not None and (first is not None or last is not None):
+        raise UsageError("--only and --from/--to exclude each other", "give one of the two")
+    options = app.RunOptions(scope, new=new, force=force, no_wait=no_wait, takeover=takeover, with_needs=with_needs)
+    settings = settings_of(root, {"jobs": jobs})
+    if dry_run:
+        _dry(root, settings, options, as_json=as_json)
+        return
+    outlet = Outlet(sys.stdout.fileno())
+    watcher: Any = JsonLines(outlet) if as_json else PlainLines(outlet, quiet=quiet)
+
+    def said(found: app.Recovered) -> None:
+        for note in [*found.notes, *(f"ended what was left running: {name}" for name in found.swept)]:
+            tell(note)
+
+    try:
+        ended = app.run(root, settings, options, [watcher], said, outlet.flush)
+        _last_words(ended, outlet, as_json=as_json, quiet=quiet)
+    finally:
+        outlet.close()
+    raise typer.Exit(ended.exit_code)
+
+
+def _numbers(text: str | None) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in (text or "").split(",") if part.strip())
+    except ValueError:
+        raise UsageError(f"--only {text}: these are not numbers", "write them like this: --only 3,5,-1") from None
+
+
+def _dry(root: Any, settings: Any, options: app.RunOptions, *, as_json: bool) -> None:
+    definitions = app.definitions_of(root, settings)
+    plan, state = Plan(definitions.specs, rules_of(settings), definitions.digest), Look(root).state
+    scope = app.scope_for(plan, state, options)
+    steps = preview(plan, state, scope, new=options.new, force=options.force)
+    if as_json:
+        show_json(steps_document(steps))
+    else:
+        show("\n".join(steps_lines([step for step in steps if step.number in scope])))
+
+
+def _last_words(ended: app.RunResult, outlet: Outlet, *, as_json: bool, quiet: bool) -> None:
+    if ended.began or quiet:
+        return
+    if as_json:
+        outlet.line('{"event":"NothingToDo"}')
+        return
+    outlet.line(f"nothing to do: {summary(ended.state, ended.plan)} in run {ended.state.run.id}")
+    outlet.line("          `orch run --new` does it all again, `orch run --only N --force` one phase")

@@ -1,0 +1,130 @@
+"""orch status: where everything stands, from any shell, at any time. Takes no lock, writes nothing, runs no user code."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from orchestrator import clock, process
+from orchestrator.cli.frame import JsonOption, ProjectOption, root_of, show, show_json, tell
+from orchestrator.core import events as ev
+from orchestrator.core.names import epoch, span
+from orchestrator.core.state import PhaseState
+from orchestrator.look import Look
+
+EXAMPLE = "Example: orch status --json"
+MANY = 60  # more phases than this, and those that need no attention are only counted
+_NOTABLE = ("in_progress", "retry_wait", "failed", "cancelled")
+
+
+def command(
+    everything: Annotated[bool, typer.Option("--all", help="Every phase, however many there are.")] = False,
+    as_json: JsonOption = False,
+    project: ProjectOption = None,
+) -> None:
+    """Show the run, its agents and every phase; what recovery would write is shown as such."""
+    look = Look(root_of(project))
+    if as_json:
+        show_json(document(look))
+        return
+    for notice in look.notices:
+        tell(notice)
+    show("\n".join([headline(look), *_remarks(look), *_phases(look, everything=everything)]))
+
+
+def document(look: Look) -> dict[str, Any]:
+    run, pulse = look.state.run, look.pulse
+    done, total = look.counts()
+    return {
+        "run": {
+            "id": run.id or None, "state": look.run_state, "pid": run.owner.pid if run.owner else None,
+            "alive": look.is_alive, "hung": look.is_hung, "stopped": look.owner == process.STOPPED,
+            "started_at": run.started_at, "finished_at": run.finished_at, "verdict": run.verdict,
+            "exit_code": run.exit_code, "stopping": run.stopping,
+            "heartbeat_age_seconds": round(pulse.age, 3) if pulse and look.is_alive else None,
+        },
+        "agents": [
+            {"id": found.agent, "pid": found.identity.pid if found.identity else None, "alive": found.life == "alive",
+             "attempts": sorted(str(look.state.attempt_id(n)) for n in look.state.live
+                                if look.state.phase(n).agent == found.agent)}
+            for found in look.findings
+        ],
+        "progress": {"done": done, "total": total, "percent": round(100 * done / total, 1) if total else 0.0,
+                     "eta_seconds": None},
+        "phases": [_phase_document(number, phase) for number, phase in sorted(look.state.phases.items()) if phase.planned],
+        "recovery": [event.as_dict() for event in look.recovery.events],
+        "notices": look.notices,
+    }  # fmt: skip
+
+
+def _phase_document(number: int, phase: PhaseState) -> dict[str, Any]:
+    error = phase.errors[-1] if phase.errors and phase.status in ("failed", "retry_wait") else None
+    return {
+        "number": number, "name": phase.name, "title": phase.title, "status": phase.status, "step": phase.step,
+        "attempts": phase.attempts, "started_at": phase.started_at, "finished_at": phase.finished_at,
+        "duration_seconds": phase.duration_seconds, "retry_at": phase.retry_at, "why": phase.why, "log": phase.log,
+        "error": {name: error.get(name) for name in ("code", "message", "remedy")} if error else None,
+    }  # fmt: skip
+
+
+def headline(look: Look) -> str:
+    run, state = look.state.run, look.run_state
+    if state == "none":
+        return "no run yet: `orch run` begins one"
+    done, total = look.counts()
+    parts = [f"run {run.id}: {state}", f"{done} of {total} done"]
+    if look.is_alive and run.owner:
+        beat = f", last beat {span(look.pulse.age)} ago" if look.pulse else ""
+        parts.append(f"pid {run.owner.pid}{beat}")
+    elif run.finished_at:
+        parts.append(f"{run.verdict} at {run.finished_at}")
+    return ", ".join(parts)
+
+
+def _remarks(look: Look) -> list[str]:
+    run, remarks = look.state.run, list[str]()
+    if look.owner == process.STOPPED and look.is_alive and run.owner:
+        remarks.append(f"somebody stopped it with a signal: `kill -CONT {run.owner.pid}`, or `orch run --takeover`")
+    elif look.is_hung:
+        remarks.append("its loop hangs: the next `orch run` or `orch recover` ends it and takes over")
+    if look.is_alive and run.stopping:
+        remarks.append(f"it is being ended: {run.stopping}")
+    if look.run_state == "detached":
+        remarks.append("the orchestrator is gone, its agent works on: `orch run` takes over, `orch cancel` ends it")
+    many = len({event.number for event in look.recovery.events if isinstance(event, ev.PhaseEvent)})
+    if many:
+        what = f"{many} {'phase' if many == 1 else 'phases'}"
+        remarks.append(f"{what} shown here as recovery would write it: `orch run` or `orch recover` does")
+    return remarks
+
+
+def _phases(look: Look, *, everything: bool) -> list[str]:
+    planned = [(number, phase) for number, phase in sorted(look.state.phases.items()) if phase.planned]
+    shown = planned
+    if len(planned) > MANY and not everything:
+        shown = [(number, phase) for number, phase in planned if phase.status in _NOTABLE]
+    width = max((len(phase.name) for _, phase in shown), default=0)
+    lines = [_line(number, phase, width, look) for number, phase in shown]
+    if len(shown) < len(planned):
+        lines.append(f"and {len(planned) - len(shown)} that need no attention: `orch status --all` shows them")
+    return lines
+
+
+def _line(number: int, phase: PhaseState, width: int, look: Look) -> str:
+    status = phase.status if phase.step in (None, "running") else f"{phase.status} ({phase.step})"
+    return f"{number:>5}  {phase.name:<{width}}  {status:<12}  {_remark(number, phase, look)}".rstrip()
+
+
+def _remark(number: int, phase: PhaseState, look: Look) -> str:
+    if phase.status == "in_progress" and phase.started_at:
+        return f"attempt {number}.{phase.attempt}, for {span(max(0.0, clock.now() - epoch(phase.started_at)))}"
+    if phase.status == "retry_wait":
+        return f"{phase.why}; due {phase.retry_at}, now: `orch retry {number}`"
+    if phase.status == "failed" and phase.errors:
+        return f"{phase.errors[-1]['code']}: {phase.errors[-1]['message']}"
+    if phase.status == "completed" and phase.duration_seconds is not None:
+        return span(phase.duration_seconds) + (f", {phase.attempts} attempts" if phase.attempts > 1 else "")
+    if phase.status == "pending" and not phase.attempts:
+        return ""
+    return phase.why or ""

@@ -1,0 +1,1 @@
+"""Values in, values out: everything orch decides, without I/O, clock, dice or logging."""

@@ -1,0 +1,40 @@
+"""Actions: what a hand is told to do. Never written down: they follow from the state."""
+
+from __future__ import annotations
+
+from orchestrator.core.names import AttemptId
+from orchestrator.core.value import Value
+from orchestrator.core.wire import Order
+
+
+class Action(Value):
+    """Base of all that a decision may tell the hands."""
+
+
+class StartAttempt(Action):
+    order: Order
+
+
+class StopAttempt(Action):
+    attempt: AttemptId
+    why: str
+    insist: bool = False
+
+
+class TakeOutcome(Action):
+    """The outcome is committed: the agent may forget it."""
+
+    attempt: AttemptId
+
+
+class EndAgent(Action):
+    """It does not answer: end its process; what it had in hand dies with it."""
+
+    agent: str
+    why: str
+
+
+class AnswerAsk(Action):
+    ask: str
+    accepted: bool
+    text: str

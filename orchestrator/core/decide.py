@@ -1,0 +1,288 @@
+"""decide: observations in, events and actions out, with the reason. The heart of orch; it runs nothing.
+
+Order matters, and is this: ends of attempts before anything that judges deadlines; recovery before a run begins;
+what people ask; the net; then new attempts on the slots that are free by then; last, whether the run is over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from orchestrator.core import actions as act
+from orchestrator.core import events as ev
+from orchestrator.core import observations as obs
+from orchestrator.core import retry, stuck
+from orchestrator.core.agenda import Agenda
+from orchestrator.core.asking import answer
+from orchestrator.core.draft import Decision, Draft, Mode
+from orchestrator.core.names import AttemptId, Moment, iso
+from orchestrator.core.outcome import LOST, NEVER_STARTED, STOPPED, Failure, Outcome, failure_of
+from orchestrator.core.plan import Plan, stays_failed
+from orchestrator.core.state import PhaseState, State
+from orchestrator.core.table import FAILED, IN_PROGRESS, RETRY_WAIT
+
+_FIRST = (obs.Ended, obs.OwnerDead, obs.NeverStarted, obs.Started, obs.AgentJoined, obs.AgentGone)
+
+
+def decide(
+    plan: Plan, state: State, agenda: Agenda, batch: Iterable[obs.Observation], moment: Moment, mode: Mode
+) -> Decision:
+    draft = Draft(plan, state, agenda, moment, mode)
+    known = list(batch)
+    for observation in sorted(known, key=_precedence):
+        _HANDLERS[type(observation)](draft, observation)
+    _cast_net(draft)
+    if mode.starts and not draft.opened and not draft.stopping:
+        _start_what_is_due(draft)
+    if mode.starts and not draft.opened and not draft.ended:
+        _end_if_over(draft)
+    return draft.decision()
+
+
+def next_wake(state: State, agenda: Agenda, mode: Mode, moment: Moment) -> float:
+    """Seconds until something is due by itself. A retry that is due but has no free slot is not: an end will wake us."""
+    times = [watch.strikes_at - moment.tick for watch in agenda.watches.values()]
+    if mode.starts and not state.run.stopping and len(state.live) < mode.jobs and state.run.verdict is None:
+        if agenda.ready and mode.agent:
+            return 0.0
+        if agenda.waiting and mode.agent and not mode.no_wait:
+            times.append(agenda.waiting[0][0] - moment.tick)
+    return max(0.0, min(times, default=3600.0))
+
+
+def is_over(state: State, mode: Mode) -> bool:
+    """Nothing more will happen by itself: the call may end."""
+    if mode.starts:
+        return state.run.verdict is not None
+    return not any(state.phase(number).step == "stopping" for number in state.live)
+
+
+def _precedence(observation: obs.Observation) -> int:
+    if isinstance(observation, _FIRST):
+        return _FIRST.index(type(observation))
+    return len(_FIRST) + isinstance(observation, obs.Tick)
+
+
+# ---- how attempts end
+
+
+def _ended(draft: Draft, seen: obs.Ended) -> None:
+    number, outcome = seen.attempt.phase, seen.outcome
+    draft.do(act.TakeOutcome(seen.attempt))
+    if not draft.is_current(seen.attempt):
+        return  # an older attempt, or news of it that came twice
+    phase = draft.phase(number)
+    if outcome.succeeded:
+        draft.note(_completed(number, phase, outcome))
+    elif outcome.kind == STOPPED or (phase.step == "stopping" and outcome.kind == NEVER_STARTED):
+        draft.note(ev.PhaseCancelled(number, phase.why or "stopped", phase.attempt, outcome.duration_seconds))
+    elif outcome.kind == NEVER_STARTED and outcome.failure is None:
+        draft.note(ev.AttemptWithdrawn(number, phase.attempt, "it was never started"))
+    elif phase.step == "stopping" and outcome.kind != LOST and not _ended_by_itself(outcome):
+        draft.note(ev.PhaseCancelled(number, phase.why or "stopped", phase.attempt, outcome.duration_seconds))
+    else:
+        _failed(draft, number, failure_of(outcome), outcome.duration_seconds)
+
+
+def _ended_by_itself(outcome: Outcome) -> bool:
+    """A failure with a code of its own, although the end was already asked for: that news is worth more."""
+    return outcome.failure is not None
+
+
+def _completed(number: int, phase: PhaseState, outcome: Outcome) -> ev.PhaseCompleted:
+    return ev.PhaseCompleted(
+        number, phase.attempt, outcome.duration_seconds, outcome.result, outcome.log, outcome.leftovers
+    )
+
+
+def _failed(draft: Draft, number: int, failure: Failure, duration: float) -> None:
+    phase, plan = draft.phase(number), draft.plan
+    verdict = retry.judge(
+        plan.specs.get(number), phase, failure, plan.rules.retry, number, draft.moment.draw
+    )
+    if verdict.again and phase.step != "stopping":
+        due = iso(draft.moment.now + verdict.delay)
+        draft.note(ev.RetryScheduled(number, phase.attempt, failure, duration, due, verdict.delay))
+    else:
+        draft.note(ev.PhaseFailed(number, phase.attempt, failure, duration, verdict.why))
+
+
+def _owner_dead(draft: Draft, seen: obs.OwnerDead) -> None:
+    """Recovery: what a dead owner left in progress is failed, and says who and since when."""
+    if not draft.is_current(seen.attempt):
+        return
+    number = seen.attempt.phase
+    message = f"{seen.owner} is gone ({seen.why}); it was in progress since {seen.since}"
+    failure = Failure("INTERRUPTED", message, log=draft.phase(number).log or "")
+    draft.note(ev.PhaseRecovered(number, seen.attempt.number, failure, 0.0, seen.owner, seen.since))
+    draft.recovered.append(number)
+
+
+def _never_started(draft: Draft, seen: obs.NeverStarted) -> None:
+    if draft.is_current(seen.attempt):
+        phase = draft.phase(seen.attempt.phase)
+        draft.note(ev.AttemptWithdrawn(seen.attempt.phase, phase.attempt, "intended, but never started"))
+        draft.recovered.append(seen.attempt.phase)
+
+
+def _started(draft: Draft, seen: obs.Started) -> None:
+    if not draft.is_current(seen.attempt):
+        draft.do(act.StopAttempt(seen.attempt, "nobody waits for this attempt any more", insist=True))
+        return
+    phase = draft.phase(seen.attempt.phase)
+    if phase.step == "starting":
+        draft.note(ev.AttemptStarted(seen.attempt.phase, phase.attempt, seen.pid, seen.ticks))
+
+
+# ---- agents come and go
+
+
+def _agent_joined(draft: Draft, seen: obs.AgentJoined) -> None:
+    if draft.state.agents.get(seen.agent) != seen.identity:
+        draft.note_run(ev.AgentEngaged(seen.agent, seen.identity))
+    for attempt in seen.attempts:
+        if not draft.is_current(attempt):
+            draft.do(act.StopAttempt(attempt, "nobody waits for this attempt any more", insist=True))
+        elif draft.phase(attempt.phase).step == "stopping":
+            draft.do(act.StopAttempt(attempt, draft.phase(attempt.phase).why or "stopped"))
+
+
+def _agent_gone(draft: Draft, seen: obs.AgentGone) -> None:
+    if seen.agent in draft.state.agents:
+        draft.note_run(ev.AgentLeft(seen.agent, seen.why))
+    for number in sorted(draft.live()):
+        phase = draft.phase(number)
+        if phase.agent == seen.agent:
+            _ended(draft, obs.Ended(draft.attempt_id(number), _lost(phase, seen.why)))
+
+
+def _lost(phase: PhaseState, why: str) -> Outcome:
+    if phase.step == "stopping":
+        return Outcome(STOPPED)
+    return Outcome(LOST, failure=Failure("INTERRUPTED", f"its agent is gone: {why}", log=phase.log or ""))
+
+
+# ---- the run begins, and is told to stop
+
+
+def _run_asked(draft: Draft, seen: obs.RunAsked) -> None:
+    run, rules = draft.state.run, draft.plan.rules
+    fresh = seen.new or not run.id
+    opening = {
+        "run": seen.run if fresh else run.id, "scope": seen.scope, "owner": seen.owner, "command": seen.command,
+        "jobs": draft.mode.jobs, "heartbeat_timeout": rules.heartbeat_timeout, "stale_after": rules.stale_after,
+    }  # fmt: skip
+    draft.note_run(ev.RunStarted(**opening, due=seen.due) if fresh else ev.RunContinued(**opening))
+    if fresh or run.plan != draft.plan.digest:
+        draft.note_run(ev.PlanAdopted(draft.plan.digest, draft.plan.titles()))
+    draft.opened = True
+    if not fresh:
+        _reset_for_another_call(draft, seen)
+
+
+def _reset_for_another_call(draft: Draft, seen: obs.RunAsked) -> None:
+    for number in draft.plan.specs:
+        phase = draft.phase(number)
+        if number not in seen.scope or phase.is_live:
+            continue
+        if seen.force and (phase.attempts or phase.status != "pending"):
+            draft.note(ev.PhaseReset(number, "--force"))
+        elif phase.status in ("failed", "cancelled") and not stays_failed(draft.plan, phase):
+            draft.note(ev.PhaseReset(number, f"it was {phase.status}", phase.interruptions))
+
+
+def _no_agents(draft: Draft, seen: obs.NoAgents) -> None:
+    if not draft.stopping:
+        draft.stop_run(seen.why, 70)
+    draft.stop_all(seen.why)
+
+
+def _interrupted(draft: Draft, seen: obs.Interrupt) -> None:
+    insist = bool(draft.stopping)
+    if not insist:
+        draft.stop_run(seen.name, seen.exit_code)
+    draft.stop_all(f"ended by {seen.name}", insist=insist)
+
+
+def _asked(draft: Draft, seen: obs.Asked) -> None:
+    earlier = draft.state.answers.get(seen.ask)
+    if earlier is not None:
+        draft.do(act.AnswerAsk(seen.ask, earlier["accepted"], earlier["text"]))
+        return
+    accepted, text = answer(draft, seen)
+    draft.note_run(ev.AskAnswered(seen.ask, seen.verb, seen.by, accepted, text, seen.number))
+    draft.do(act.AnswerAsk(seen.ask, accepted, text))
+
+
+# ---- the net, the starts, the end
+
+
+def _cast_net(draft: Draft) -> None:
+    """For attempts that outlived their deadline although their agent should have ended them: press, harder each time."""
+    for number, watch in draft.agenda.watches.items():
+        phase = draft.phase(number)
+        if not phase.is_live or not stuck.is_stuck(watch, draft.moment.tick):
+            continue
+        draft.pressed.append(number)
+        if watch.step + 1 <= stuck.INSIST:
+            why = phase.why if phase.step == "stopping" and phase.why else "long after its deadline"
+            draft.stop(number, why, insist=True)
+        elif watch.step + 1 == stuck.END_AGENT:
+            draft.do(act.EndAgent(phase.agent or "", "it did not end an attempt when told to"))
+        else:
+            message = "nobody could say how it ended; the loop's own net marks it as failed"
+            failure = Failure("INTERNAL", message, log=phase.log or "")
+            draft.note(ev.PhaseMended(number, phase.attempt, failure))
+
+
+def _start_what_is_due(draft: Draft) -> None:
+    free = draft.mode.jobs - len(draft.live())
+    if free <= 0 or not draft.mode.agent:
+        return
+    for number in draft.startable(free):
+        attempt = draft.phase(number).attempt + 1
+        draft.note(ev.AttemptIntended(number, attempt, draft.mode.agent, draft.plan.key(number)))
+        order = draft.plan.order(AttemptId(draft.state.run.id, number, attempt), draft.state.run.due, draft.phase)
+        draft.do(act.StartAttempt(order))
+
+
+def _end_if_over(draft: Draft) -> None:
+    if draft.live() or draft.state.run.verdict is not None or not draft.state.run.id:
+        return
+    if draft.stopping:
+        verdict, code = "cancelled", draft.stopping_code
+    elif draft.startable(1):
+        return  # a slot or an agent will be there for it
+    elif draft.has_waiting():
+        if not draft.mode.no_wait:
+            return
+        verdict, code = "waiting", 3
+    else:
+        verdict, code = _verdict(draft)
+    draft.note_run(ev.RunEnded(verdict, code))
+    draft.ended = True
+
+
+def _verdict(draft: Draft) -> tuple[str, int]:
+    statuses = {draft.phase(number).status for number in draft.plan.specs if number in draft.agenda.scope}
+    if statuses & {FAILED, RETRY_WAIT, IN_PROGRESS}:
+        return "failed", 1
+    if "cancelled" in statuses:
+        return "cancelled", 1
+    return ("failed", 1) if "pending" in statuses else ("completed", 0)
+
+
+_HANDLERS = {
+    obs.Tick: lambda draft, seen: None,
+    obs.Beat: lambda draft, seen: None,
+    obs.Ended: _ended,
+    obs.OwnerDead: _owner_dead,
+    obs.NeverStarted: _never_started,
+    obs.Started: _started,
+    obs.AgentJoined: _agent_joined,
+    obs.AgentGone: _agent_gone,
+    obs.RunAsked: _run_asked,
+    obs.NoAgents: _no_agents,
+    obs.Interrupt: _interrupted,
+    obs.Asked: _asked,
+}

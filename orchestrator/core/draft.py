@@ -1,0 +1,126 @@
+"""Draft: a decision while it is being made. The events so far, laid over a state that stays as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from orchestrator.core import actions as act
+from orchestrator.core import events as ev
+from orchestrator.core.agenda import Agenda
+from orchestrator.core.names import AttemptId, Moment, iso
+from orchestrator.core.plan import Plan
+from orchestrator.core.state import PhaseState, State, fold_phase
+from orchestrator.core.table import PENDING, RETRY_WAIT
+from orchestrator.core.value import Value
+
+
+class Mode(Value):
+    """What this holder of the lock may do."""
+
+    starts: bool  # a run; False: a turn, which commits, stops and collects, and never starts an attempt
+    jobs: int = 0
+    agent: str = ""  # which agent takes new work; empty: none yet
+    no_wait: bool = False
+
+
+class Decision(Value):
+    events: tuple[ev.Event, ...]
+    actions: tuple[act.Action, ...]
+    pressed: tuple[int, ...] = ()  # phases on which the net pressed: nothing to remember on disk
+    recovered: tuple[int, ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.events and not self.actions
+
+
+class Draft:
+    def __init__(self, plan: Plan, state: State, agenda: Agenda, moment: Moment, mode: Mode) -> None:
+        self.plan, self.state, self.agenda, self.moment, self.mode = plan, state, agenda, moment, mode
+        self.opened = self.ended = False
+        self.stopping, self.stopping_code = state.run.stopping, state.run.stopping_code or 0
+        self.pressed: list[int] = []
+        self.recovered: list[int] = []
+        self._events: list[ev.Event] = []
+        self._actions: list[act.Action] = []
+        self._changed: dict[int, PhaseState] = {}
+
+    def phase(self, number: int) -> PhaseState:
+        return self._changed.get(number) or self.state.phase(number)
+
+    def attempt_id(self, number: int) -> AttemptId:
+        return AttemptId(self.state.run.id, number, self.phase(number).attempt)
+
+    def is_current(self, attempt: AttemptId) -> bool:
+        """Is this the attempt that its phase is waiting for?"""
+        phase = self.phase(attempt.phase)
+        return phase.is_live and phase.attempt == attempt.number and attempt.run == self.state.run.id
+
+    def live(self) -> set[int]:
+        changed = {number for number, phase in self._changed.items() if phase.is_live}
+        return changed | {number for number in self.state.live if number not in self._changed}
+
+    def note(self, event: ev.PhaseEvent) -> None:
+        self._events.append(event)
+        self._changed[event.number] = fold_phase(self.phase(event.number), event, iso(self.moment.now))
+
+    def note_run(self, event: ev.Event) -> None:
+        self._events.append(event)
+
+    def do(self, action: act.Action) -> None:
+        self._actions.append(action)
+
+    def stop(self, number: int, why: str, *, insist: bool = False) -> None:
+        phase = self.phase(number)
+        if phase.step != "stopping" or insist:
+            self.note(ev.StopRequested(number, phase.attempt, why, insist))
+        self.do(act.StopAttempt(self.attempt_id(number), why, insist))
+
+    def stop_all(self, why: str, *, insist: bool = False) -> None:
+        for number in sorted(self.live()):
+            self.stop(number, why, insist=insist)
+
+    def stop_run(self, why: str, exit_code: int) -> None:
+        self.note_run(ev.RunStopping(why, exit_code))
+        self.stopping, self.stopping_code = why, exit_code
+
+    def startable(self, most: int) -> list[int]:
+        """The first phases that may start by now: retries that are due and what is ready, smallest number first."""
+        delta = self._delta()
+        found = {number for number in self._due() if number not in self._changed}
+        for number in self.agenda.ready:
+            if number not in self._changed and not delta.get(number):
+                found.add(number)
+                if len(found) >= most:
+                    break
+        found.update(number for number in {*delta, *self._changed} if self._is_ready_by_now(number, delta))
+        return sorted(found)[:most]
+
+    def has_waiting(self) -> bool:
+        return any(self.phase(number).status == RETRY_WAIT for _, number in self.agenda.waiting) or any(
+            phase.status == RETRY_WAIT and number in self.agenda.scope for number, phase in self._changed.items()
+        )
+
+    def _due(self) -> Iterator[int]:
+        for tick, number in self.agenda.waiting:
+            if tick > self.moment.tick:
+                return
+            yield number
+
+    def _delta(self) -> dict[int, int]:
+        """How this decision's own events change the number of unmet needs."""
+        delta: dict[int, int] = {}
+        for need, phase in self._changed.items():
+            was = self.state.phase(need).is_done
+            if was != phase.is_done:
+                for number in self.plan.dependents.get(need, ()):
+                    delta[number] = delta.get(number, 0) + (1 if was else -1)
+        return delta
+
+    def _is_ready_by_now(self, number: int, delta: dict[int, int]) -> bool:
+        if number not in self.agenda.unmet or number not in self.agenda.scope:
+            return False
+        return self.phase(number).status == PENDING and self.agenda.unmet[number] + delta.get(number, 0) == 0
+
+    def decision(self) -> Decision:
+        return Decision(tuple(self._events), tuple(self._actions), tuple(self.pressed), tuple(self.recovered))

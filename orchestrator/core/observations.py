@@ -1,0 +1,97 @@
+"""Observations: what a hand noticed. They reach the loop through one inbox and are never written down."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from orchestrator.core.events import Scope
+from orchestrator.core.names import AttemptId, Identity
+from orchestrator.core.outcome import Outcome
+from orchestrator.core.value import Value
+
+
+class Observation(Value):
+    """Base of all that may stand in the inbox."""
+
+
+class Tick(Observation):
+    """Silence until the next deadline."""
+
+
+class Started(Observation):
+    attempt: AttemptId
+    pid: int
+    ticks: int
+
+
+class Ended(Observation):
+    attempt: AttemptId
+    outcome: Outcome
+
+
+class Beat(Observation):
+    """What an agent runs just now, with the progress of each attempt."""
+
+    agent: str
+    attempts: dict[str, dict[str, Any]]
+
+
+class AgentJoined(Observation):
+    """An agent is there; `attempts` is everything that it has in hand."""
+
+    agent: str
+    identity: Identity
+    attempts: tuple[AttemptId, ...] = ()
+    takes_work: bool = True
+
+
+class AgentGone(Observation):
+    agent: str
+    why: str
+
+
+class NoAgents(Observation):
+    """No agent can be had, and trying again was given up."""
+
+    why: str
+
+
+class OwnerDead(Observation):
+    """Found at start-up: an attempt whose agent is provably gone, and that left no outcome."""
+
+    attempt: AttemptId
+    owner: str
+    since: str
+    why: str
+
+
+class NeverStarted(Observation):
+    """Found at start-up: intended, but its agent never heard of it."""
+
+    attempt: AttemptId
+
+
+class Interrupt(Observation):
+    """SIGINT or SIGTERM."""
+
+    name: str
+    exit_code: int
+
+
+class Asked(Observation):
+    ask: str
+    verb: str  # cancel, retry
+    by: str
+    number: int | None = None
+
+
+class RunAsked(Observation):
+    """The command line itself: begin, or go on."""
+
+    run: str  # the id that a new run would get
+    scope: Scope
+    owner: Identity
+    command: str
+    new: bool = False  # whatever is done already, begin anew
+    force: bool = False
+    due: str = ""

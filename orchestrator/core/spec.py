@@ -1,0 +1,61 @@
+"""Spec: what an author wrote about one phase, already checked and with every default filled in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from orchestrator.core.value import Value
+
+
+class RetryRule(Value):
+    """How often and how long after a failure of one class a phase is tried again (`tries`: after the first)."""
+
+    tries: int
+    delay: float = 60.0
+    factor: float = 2.0
+    cap: float = 3600.0
+    jitter: float = 0.1
+
+
+class Limits(Value):
+    """Ceilings for an attempt's processes, each of them: bytes, seconds of processor time, open files."""
+
+    memory: int | None = None
+    cpu: int | None = None
+    open_files: int | None = None
+
+
+class Spec(Value):
+    number: int
+    name: str
+    file: str  # relative to the project's root
+    line: int
+    title: str = ""
+    run: str | tuple[str, ...] | None = None  # a shell command, a list without a shell, or None: a Python function
+    needs: tuple[int, ...] = ()
+    timeout: float | None = None  # None: the project's
+    heartbeat_timeout: float | None = None
+    retries: int | None = None
+    retry: dict[str, RetryRule] = {}  # noqa: RUF012  a frozen value: nobody writes to it
+    env: dict[str, str] = {}  # noqa: RUF012
+    cwd: str = "."
+    limits: Limits = Limits()
+    isolation: str = "fork"  # or "spawn"
+    digest: str = ""  # of the file and of the project files that its import loaded
+    broken: str = ""  # why its file could not be imported: its attempts fail with this sentence
+
+    @property
+    def label(self) -> str:
+        return f"{self.number} {self.name}"
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Spec:
+        fields = dict(data)
+        fields["needs"] = tuple(fields.get("needs", ()))
+        if isinstance(fields.get("run"), list):
+            fields["run"] = tuple(fields["run"])
+        if "retry" in fields:
+            fields["retry"] = {code: RetryRule(**rule) for code, rule in fields["retry"].items()}
+        if "limits" in fields:
+            fields["limits"] = Limits(**fields["limits"])
+        return cls(**fields)

@@ -1,0 +1,299 @@
+"""State: the fold of all events, and how it looks in state.json."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from orchestrator.core import events as ev
+from orchestrator.core import table
+from orchestrator.core.events import Event, PhaseEvent, Scope
+from orchestrator.core.names import AttemptId, Identity, iso
+from orchestrator.core.outcome import Failure
+from orchestrator.core.value import Value
+
+VERSION = 1
+ERRORS_KEPT = 10
+ANSWERS_KEPT = 1000
+
+
+class PhaseState(Value):
+    status: str = table.PENDING
+    step: str | None = None  # of in_progress: starting, running, stopping
+    started_at: str | None = None
+    finished_at: str | None = None
+    duration_seconds: float | None = None
+    errors: tuple[dict[str, Any], ...] = ()
+    retry_count: int = 0
+    inputs_hash: str | None = None
+    outputs: dict[str, Any] | None = None
+    name: str = ""
+    title: str = ""
+    planned: bool = True  # still defined in phases/
+    attempt: int = 0  # the number of its last attempt, through all runs
+    attempts: int = 0  # in this run
+    failures: int = 0  # tries used up since it was last reset
+    interruptions: int = 0  # in a row
+    retry_at: str | None = None
+    retry_delay_seconds: float | None = None
+    agent: str | None = None
+    pid: int | None = None
+    ticks: int | None = None
+    why: str | None = None  # why it stands where it stands
+    log: str | None = None
+    leftovers: tuple[str, ...] = ()
+
+    @property
+    def place(self) -> str:
+        """Where it stands in the table."""
+        return self.step or self.status
+
+    @property
+    def is_live(self) -> bool:
+        return self.status == table.IN_PROGRESS
+
+    @property
+    def is_done(self) -> bool:
+        return self.status in table.DONE
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> PhaseState:
+        fields = dict(data)
+        for name in ("errors", "leftovers"):
+            fields[name] = tuple(fields.get(name) or ())
+        return cls(**fields)
+
+
+class RunState(Value):
+    id: str = ""
+    started_at: str | None = None
+    continued_at: str | None = None
+    finished_at: str | None = None
+    verdict: str | None = None  # None: not at its end
+    exit_code: int | None = None
+    stopping: str | None = None
+    stopping_code: int | None = None
+    scope: Scope = Scope()
+    owner: Identity | None = None
+    command: str = ""
+    jobs: int = 0
+    due: str = ""
+    plan: str = ""  # the digest of the definitions
+    calls: int = 0
+    heartbeat_timeout: float = 120.0
+    stale_after: float = 7200.0
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> RunState:
+        fields = dict(data)
+        fields["scope"] = Scope.from_dict(fields.get("scope") or {})
+        fields["owner"] = Identity.from_dict(fields["owner"]) if fields.get("owner") else None
+        return cls(**fields)
+
+
+class State:
+    """What is true now. Only `apply` changes it, and only the store calls that, after the line is on the disk."""
+
+    def __init__(self) -> None:
+        self.run = RunState()
+        self.phases: dict[int, PhaseState] = {}
+        self.agents: dict[str, Identity] = {}
+        self.answers: dict[str, dict[str, Any]] = {}
+        self.live: set[int] = set()  # derived: which phases have an attempt
+
+    def phase(self, number: int) -> PhaseState:
+        return self.phases.get(number) or PhaseState()
+
+    def attempt_id(self, number: int) -> AttemptId:
+        return AttemptId(self.run.id, number, self.phase(number).attempt)
+
+    def apply(self, event: Event, at: float) -> None:
+        if isinstance(event, PhaseEvent):
+            self._put(event.number, fold_phase(self.phase(event.number), event, iso(at)))
+        else:
+            _RUN_FOLD[type(event)](self, event, iso(at))
+
+    def _put(self, number: int, phase: PhaseState) -> None:
+        self.phases[number] = phase
+        (self.live.add if phase.is_live else self.live.discard)(number)
+
+
+def fold_phase(phase: PhaseState, event: PhaseEvent, at: str) -> PhaseState:
+    """The phase after `event`: the table says where it stands, the branch what is remembered."""
+    place = table.move(event.kind, phase.place)
+    step = place if place in table.STEPS else None
+    changes = _PHASE_FOLD[type(event)](phase, event, at)
+    return phase.replace(status=table.IN_PROGRESS if step else place, step=step, **changes)
+
+
+# ---- the branches about one phase: what each event changes besides the place
+
+_AT_REST: dict[str, Any] = {"agent": None, "pid": None, "ticks": None}
+
+
+def _intended(phase: PhaseState, event: ev.AttemptIntended, at: str) -> dict[str, Any]:
+    return {
+        "attempt": event.attempt, "attempts": phase.attempts + 1, "agent": event.agent, "inputs_hash": event.key,
+        "started_at": at, "finished_at": None, "duration_seconds": None, "retry_at": None, "retry_delay_seconds": None,
+        "retry_count": phase.attempts, "why": None, "outputs": None, "leftovers": (), "log": None,
+    }  # fmt: skip
+
+
+def _started(phase: PhaseState, event: ev.AttemptStarted, at: str) -> dict[str, Any]:
+    return {"pid": event.pid, "ticks": event.ticks}
+
+
+def _stop_requested(phase: PhaseState, event: ev.StopRequested, at: str) -> dict[str, Any]:
+    return {"why": event.why}
+
+
+def _withdrawn(phase: PhaseState, event: ev.AttemptWithdrawn, at: str) -> dict[str, Any]:
+    kept = phase.attempts - 1
+    return {**_AT_REST, "attempts": kept, "retry_count": max(0, kept - 1), "started_at": None, "why": event.why}
+
+
+def _completed(phase: PhaseState, event: ev.PhaseCompleted, at: str) -> dict[str, Any]:
+    return {
+        **_AT_REST, "finished_at": at, "duration_seconds": event.duration_seconds, "outputs": {"result": event.result},
+        "failures": 0, "interruptions": 0, "log": event.log, "leftovers": event.leftovers, "why": None,
+    }  # fmt: skip
+
+
+def _failing(phase: PhaseState, event: ev.PhaseFailed | ev.RetryScheduled, at: str) -> dict[str, Any]:
+    interrupted = event.failure.code == "INTERRUPTED"
+    return {
+        **_AT_REST, "finished_at": at, "duration_seconds": event.duration_seconds, "log": event.failure.log or phase.log,
+        "errors": (*phase.errors, _error(event.attempt, event.failure, at))[-ERRORS_KEPT:],
+        "failures": phase.failures + (0 if interrupted else 1),
+        "interruptions": phase.interruptions + 1 if interrupted else 0,
+    }  # fmt: skip
+
+
+def _error(attempt: int, failure: Failure, at: str) -> dict[str, Any]:
+    return {**failure.as_dict(), "remedy": failure.remedy, "at": at, "attempt": attempt}
+
+
+def _failed(phase: PhaseState, event: ev.PhaseFailed, at: str) -> dict[str, Any]:
+    return {**_failing(phase, event, at), "why": event.why_final}
+
+
+def _retry_scheduled(phase: PhaseState, event: ev.RetryScheduled, at: str) -> dict[str, Any]:
+    waiting = {"retry_at": event.due_at, "retry_delay_seconds": event.delay_seconds, "why": event.failure.message}
+    return {**_failing(phase, event, at), **waiting}
+
+
+def _found(phase: PhaseState, event: Any, at: str) -> dict[str, Any]:
+    return {**_failing(phase, event, at), "why": event.failure.message}
+
+
+def _cancelled(phase: PhaseState, event: ev.PhaseCancelled, at: str) -> dict[str, Any]:
+    return {**_AT_REST, "finished_at": at, "duration_seconds": event.duration_seconds, "retry_at": None, "why": event.why}
+
+
+def _reset(phase: PhaseState, event: ev.PhaseReset, at: str) -> dict[str, Any]:
+    return {"failures": 0, "interruptions": event.interruptions, "retry_at": None, "retry_delay_seconds": None,
+            "outputs": None, "why": event.why}  # fmt: skip
+
+
+_PHASE_FOLD: dict[type[Event], Callable[[PhaseState, Any, str], dict[str, Any]]] = {
+    ev.AttemptIntended: _intended,
+    ev.AttemptStarted: _started,
+    ev.StopRequested: _stop_requested,
+    ev.AttemptWithdrawn: _withdrawn,
+    ev.PhaseCompleted: _completed,
+    ev.RetryScheduled: _retry_scheduled,
+    ev.PhaseFailed: _failed,
+    ev.PhaseRecovered: _found,
+    ev.PhaseMended: _found,
+    ev.PhaseCancelled: _cancelled,
+    ev.PhaseReset: _reset,
+}
+
+# ---- the branches about the run
+
+
+def _opened(state: State, event: Any, at: str) -> None:
+    state.run = state.run.replace(
+        id=event.run, continued_at=at, finished_at=None, verdict=None, exit_code=None, stopping=None, stopping_code=None,
+        scope=event.scope, owner=event.owner, command=event.command, jobs=event.jobs, calls=state.run.calls + 1,
+        heartbeat_timeout=event.heartbeat_timeout, stale_after=event.stale_after,
+    )  # fmt: skip
+
+
+def _run_started(state: State, event: ev.RunStarted, at: str) -> None:
+    _opened(state, event, at)
+    state.run = state.run.replace(started_at=at, calls=1, due=event.due)
+    for number, phase in state.phases.items():
+        state.phases[number] = _kept(phase)
+
+
+def _kept(phase: PhaseState) -> PhaseState:
+    """What a new run knows of a phase: what it is called, and where its attempts are counted."""
+    return PhaseState(name=phase.name, title=phase.title, planned=phase.planned, attempt=phase.attempt)
+
+
+def _plan_adopted(state: State, event: ev.PlanAdopted, at: str) -> None:
+    state.run = state.run.replace(plan=event.digest)
+    for number, phase in state.phases.items():
+        if phase.planned and str(number) not in event.phases:
+            state.phases[number] = phase.replace(planned=False)
+    for text, (name, title) in event.phases.items():
+        state.phases[int(text)] = state.phase(int(text)).replace(name=name, title=title, planned=True)
+
+
+def _run_stopping(state: State, event: ev.RunStopping, at: str) -> None:
+    state.run = state.run.replace(stopping=event.why, stopping_code=event.exit_code)
+
+
+def _run_ended(state: State, event: ev.RunEnded, at: str) -> None:
+    state.run = state.run.replace(finished_at=at, verdict=event.verdict, exit_code=event.exit_code)
+    state.agents.clear()  # nothing is in their hands any more: they leave
+
+
+def _agent_engaged(state: State, event: ev.AgentEngaged, at: str) -> None:
+    state.agents[event.agent] = event.identity
+
+
+def _agent_left(state: State, event: ev.AgentLeft, at: str) -> None:
+    state.agents.pop(event.agent, None)
+
+
+def _ask_answered(state: State, event: ev.AskAnswered, at: str) -> None:
+    state.answers[event.ask] = {"verb": event.verb, "accepted": event.accepted, "text": event.text, "at": at}
+    while len(state.answers) > ANSWERS_KEPT:
+        del state.answers[next(iter(state.answers))]
+
+
+_RUN_FOLD: dict[type[Event], Callable[[State, Any, str], None]] = {
+    ev.RunStarted: _run_started,
+    ev.RunContinued: _opened,
+    ev.PlanAdopted: _plan_adopted,
+    ev.RunStopping: _run_stopping,
+    ev.RunEnded: _run_ended,
+    ev.AgentEngaged: _agent_engaged,
+    ev.AgentLeft: _agent_left,
+    ev.AskAnswered: _ask_answered,
+}
+
+# ---- state.json
+
+
+def phase_document(phase: PhaseState) -> dict[str, Any]:
+    """One phase as it stands in state.json: every field, so that a reader need not know the defaults."""
+    return {**phase.__dict__, "errors": list(phase.errors), "leftovers": list(phase.leftovers)}
+
+
+def run_document(state: State) -> dict[str, Any]:
+    run = {**state.run.__dict__, "scope": state.run.scope.as_dict()}
+    run["owner"] = state.run.owner.as_dict() if state.run.owner else None
+    return {"run": run, "agents": {name: who.as_dict() for name, who in state.agents.items()}, "answers": state.answers}
+
+
+def from_document(data: dict[str, Any]) -> State:
+    state = State()
+    state.run = RunState.from_dict(data["run"])
+    state.agents = {name: Identity.from_dict(who) for name, who in data["agents"].items()}
+    state.answers = dict(data["answers"])
+    for number, phase in data["phases"].items():
+        state._put(int(number), PhaseState.from_dict(phase))
+    return state

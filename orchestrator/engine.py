@@ -1,0 +1,67 @@
+"""The loop: take in what happened, decide, write it down, act on it, tell whoever watches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from orchestrator.core.agenda import Agenda
+from orchestrator.core.decide import decide, is_over, next_wake
+from orchestrator.core.draft import Decision, Mode
+from orchestrator.core.events import PlanAdopted, RunContinued, RunStarted
+from orchestrator.core.observations import Observation, Tick
+from orchestrator.core.plan import Plan
+from orchestrator.ports import Clock, Executor, Heart, Inbox, Store, Watcher
+
+_OPENINGS = (RunStarted, RunContinued, PlanAdopted)
+
+
+class Engine:
+    """One holder of the lock, going round. `mode.starts` tells a run from a turn."""
+
+    def __init__(
+        self, plan: Plan, store: Store, inbox: Inbox, hands: Executor, heart: Heart, watchers: Sequence[Watcher],
+        clock: Clock, mode: Mode,
+    ) -> None:  # fmt: skip
+        self.plan, self.store, self.inbox, self.hands, self.heart = plan, store, inbox, hands, heart
+        self.watchers, self.clock, self.mode = list(watchers), clock, mode
+        self.agenda = Agenda(plan, store.state, clock.moment())
+
+    def run(self) -> None:
+        """Until nothing more will happen by itself, and nothing that has happened is left unread."""
+        while not (is_over(self.store.state, self.mode) and self.inbox.is_empty):
+            self.step(self.inbox.get(self._patience()))
+
+    def step(self, batch: list[Observation]) -> Decision:
+        moment = self.clock.moment()
+        self.mode = self.mode.replace(agent=self.hands.agent)
+        decision = decide(self.plan, self.store.state, self.agenda, batch or [Tick()], moment, self.mode)
+        if decision.events:
+            self._commit(decision)
+        for number in decision.pressed:
+            if number in self.agenda.watches:
+                self.agenda.press(number, moment.tick)
+        for watcher in self.watchers:
+            watcher.tell(batch, decision, self.store.state, self.agenda, self.plan, moment)
+        self.hands.perform(decision.actions)
+        return decision
+
+    def _commit(self, decision: Decision) -> None:
+        moment = self.clock.moment()
+        moves = self.store.commit(decision, moment.now)
+        if any(isinstance(event, _OPENINGS) for event in decision.events):
+            self.agenda = Agenda(self.plan, self.store.state, moment)
+            self.inbox.put(Tick())
+        else:
+            for number, before, after in moves:
+                self.agenda.follow(number, before, after, self.store.state, moment)
+        if self.mode.starts and (self.agenda.ready or self.agenda.waiting):
+            self.hands.prepare()
+
+    def _patience(self) -> float:
+        moment = self.clock.moment()
+        self.mode = self.mode.replace(agent=self.hands.agent)
+        return min(
+            next_wake(self.store.state, self.agenda, self.mode, moment),
+            self.store.settle(moment.now),
+            self.heart.beat(self.store.state, moment),
+        )

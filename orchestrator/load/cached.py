@@ -1,0 +1,73 @@
+"""Definitions kept by the bytes that they came from, so that most starts import nothing and start no process."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from orchestrator import disk
+from orchestrator.load.definitions import Definitions, digest_of
+
+RECIPE = 1  # raised with every change of what load makes of the same files
+_KEPT = 20
+_FOLDER = "definitions"
+
+
+def key(sources: dict[str, bytes]) -> str:
+    files = {file: hashlib.sha256(data).hexdigest() for file, data in sources.items()}
+    return digest_of(RECIPE, sys.version, sys.prefix, files)
+
+
+def read(cache: Path, root: Path, name: str) -> Definitions | None:
+    """None if it is not there, is damaged, or a project file behind it has changed."""
+    try:
+        first, _, kept = (cache / _FOLDER / f"{name}.json").read_bytes().partition(b"\n")
+        head = json.loads(first)
+        if head["recipe"] != RECIPE or head["name"] != name or head["digest"] != hashlib.sha256(kept).hexdigest():
+            return None
+        if any(_mark(root, file, by_bytes=file in head["by_bytes"]) != mark for file, mark in head["behind"].items()):
+            return None
+        return Definitions.from_dict(json.loads(kept))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+
+
+def write(
+    cache: Path, root: Path, name: str, definitions: Definitions, by_bytes: set[str], read: Iterable[str]
+) -> None:
+    """`by_bytes`: project files that were imported; `read`: others, and folders that were listed. Never a fault."""
+    behind = {file: _mark(root, file, by_bytes=file in by_bytes) for file in sorted({*by_bytes, *read})}
+    kept = json.dumps(definitions.as_dict()).encode()
+    digest = hashlib.sha256(kept).hexdigest()
+    head = {"recipe": RECIPE, "name": name, "digest": digest, "by_bytes": sorted(by_bytes), "behind": behind}
+    try:
+        disk.make_folder(cache / _FOLDER)
+        disk.replace(cache / _FOLDER / f"{name}.json", json.dumps(head).encode() + b"\n" + kept, durable=False)
+        _prune(cache / _FOLDER)
+    except OSError:
+        return
+
+
+def _mark(root: Path, file: str, *, by_bytes: bool) -> str:
+    """What changes when the file does. Data may be large: its size and time of change stand for its bytes."""
+    path = root / file
+    try:
+        if by_bytes:
+            return hashlib.sha256(path.read_bytes()).hexdigest()
+        found = path.stat()
+        if stat.S_ISDIR(found.st_mode):
+            return digest_of(sorted(os.listdir(path)))
+        return f"{found.st_ino} {found.st_size} {found.st_mtime_ns}"
+    except OSError:
+        return "absent"
+
+
+def _prune(folder: Path) -> None:
+    found = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    for path in found[_KEPT:]:
+        path.unlink(missing_ok=True)

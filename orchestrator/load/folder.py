@@ -1,0 +1,98 @@
+"""Reads the files of phases/: who may write them, which count, and whether they are text at all."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from orchestrator.core.value import Value
+from orchestrator.load.definitions import Fault
+
+FOLDER = "phases"
+_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
+
+
+class Folder(Value):
+    sources: dict[str, bytes]  # file, relative to the project's root -> its bytes
+    faults: tuple[Fault, ...]
+
+
+def read(root: Path, *, trust: bool) -> Folder:
+    try:
+        names = sorted(name for name in os.listdir(root / FOLDER) if _counts(name))
+    except (FileNotFoundError, NotADirectoryError):
+        hint = "`orch init` makes one with a first phase"
+        return Folder({}, (Fault(f"{FOLDER}/", None, f"there is no folder {FOLDER}/ in {root}", hint),))
+    except OSError as error:
+        return Folder({}, (Fault(f"{FOLDER}/", None, f"cannot be read: {error.strerror}", "check who may read it"),))
+    if not trust and (fault := _open_to_others(root, names)) is not None:
+        return Folder({}, (fault,))
+    sources: dict[str, bytes] = {}
+    faults: list[Fault] = []
+    for name in names:
+        found = _bytes_of(root, f"{FOLDER}/{name}")
+        if isinstance(found, Fault):
+            faults.append(found)
+        else:
+            sources[f"{FOLDER}/{name}"] = found
+    if not names:
+        faults.append(Fault(f"{FOLDER}/", None, "holds no .py or .toml file", "`orch init` writes a first phase"))
+    return Folder(sources, tuple(faults))
+
+
+def _counts(name: str) -> bool:
+    return name.endswith((".py", ".toml")) and not name.startswith((".", "_"))
+
+
+def _open_to_others(root: Path, names: list[str]) -> Fault | None:
+    """Whoever may change a phase may run anything as the user who runs the pipeline."""
+    found = [each for each in ("", *names) if _is_open_to_others(os.path.join(root, FOLDER, each))]
+    if not found:
+        return None
+    shown = ", ".join(f"{FOLDER}/{each}" for each in found[:3]) + (
+        f" and {len(found) - 3} more" if len(found) > 3 else ""
+    )
+    message = f"group, others or another user may write {shown}"
+    return Fault(f"{FOLDER}/", None, message, f"chmod -R go-w {FOLDER} (or chown), or set trust = true in orch.toml")
+
+
+def _is_open_to_others(path: str) -> bool:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return False  # reading it will say what is wrong
+    return bool(found.st_mode & _MAY_WRITE) or found.st_uid not in (0, os.geteuid())
+
+
+def _bytes_of(root: Path, file: str) -> bytes | Fault:
+    if not file.isprintable():
+        return Fault(repr(file)[1:-1], None, "its name holds characters that cannot be printed", "rename it")
+    try:
+        # A pipe under this name would make a plain open wait for ever.
+        fd = os.open(root / file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with open(fd, "rb") as opened:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                return Fault(file, None, "is not a file", "begin its name with _ if it is no phase")
+            data = opened.read()
+    except OSError as error:
+        hint = "check the link" if os.path.islink(root / file) else "check who may read it"
+        return Fault(file, None, f"cannot be read: {error.strerror}", hint)
+    return _refused(file, data) or data
+
+
+def _refused(file: str, data: bytes) -> Fault | None:
+    if not data.strip():
+        return Fault(file, None, "is empty", "define a phase in it, or remove it")
+    if b"\0" in data:
+        return Fault(file, _line_at(data, data.index(b"\0")), "holds a NUL byte: it is not text", "write it as UTF-8")
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        message = f"is not UTF-8: byte 0x{data[error.start]:02x}"
+        return Fault(file, _line_at(data, error.start), message, "save it as UTF-8")
+    return None
+
+
+def _line_at(data: bytes, position: int) -> int:
+    return data.count(b"\n", 0, position) + 1

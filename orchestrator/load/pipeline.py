@@ -1,0 +1,72 @@
+"""All phases together: numbers, needs, circles; what a single phase cannot know of itself."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Collection
+
+from orchestrator.core.graph import circle
+from orchestrator.core.spec import Spec
+from orchestrator.load.checks import Checked
+from orchestrator.load.definitions import Report
+
+_CIRCLES = 10  # named at most; mending these will show the others
+
+
+def assemble(phases: list[Checked], unread: Collection[int], report: Report) -> tuple[Spec, ...]:
+    """Specs by number with their needs filled in. `unread`: numbers that files seem to define which cannot be read."""
+    by_number: dict[int, Checked] = {}
+    for phase in phases:
+        first = by_number.setdefault(phase.spec.number, phase)
+        if first is not phase:
+            here, there = _place(phase), _place(first)
+            said = f"phase {phase.spec.number} is defined twice: {there} and {here}"
+            report(phase.written, "number", said, "give one of them another number")
+    ordered = [by_number[number] for number in sorted(by_number)]
+    numbers = [phase.spec.number for phase in ordered]
+    known = {*numbers, *unread}
+    specs: dict[int, Spec] = {}
+    for before, phase in zip([None, *numbers], ordered, strict=False):
+        needs = _needs_of(phase, before, known, numbers, report)
+        specs[phase.spec.number] = phase.spec.replace(needs=needs) if needs != phase.spec.needs else phase.spec
+    _name_circles(specs, by_number, report)
+    return tuple(specs.values())
+
+
+def _place(phase: Checked) -> str:
+    return f"{phase.written.file}:{phase.written.line}"
+
+
+def _needs_of(
+    phase: Checked, before: int | None, known: Collection[int], numbers: list[int], report: Report
+) -> tuple[int, ...]:
+    if phase.needs_left_out:
+        return () if before is None else (before,)
+    own = phase.spec.number
+    for need in phase.spec.needs:
+        if need == own:
+            report(phase.written, "needs", f"phase {own} needs itself", "take it out of its needs")
+        elif need not in known:
+            said = f"phase {own} needs phase {need}, which does not exist"
+            report(phase.written, "needs", said, _nearest(need, [each for each in numbers if each != own]))
+    return tuple(need for need in phase.spec.needs if need != own)
+
+
+def _nearest(need: int, numbers: list[int]) -> str:
+    at = bisect_left(numbers, need)
+    around = [str(number) for number in numbers[max(0, at - 1) : at + 1]]
+    if not around:
+        return "it is the only one"
+    return f"the nearest {'is' if len(around) == 1 else 'are'} {' and '.join(around)}"
+
+
+def _name_circles(specs: dict[int, Spec], by_number: dict[int, Checked], report: Report) -> None:
+    needs = {number: spec.needs for number, spec in specs.items()}
+    for _ in range(_CIRCLES):
+        found = circle(needs)
+        if found is None:
+            return
+        shown = " needs ".join(map(str, [*found, found[0]]))
+        said = f"phases wait for each other in a circle: {shown}"
+        report(by_number[found[0]].written, "needs", said, "take one of these needs out")
+        needs[found[0]] = tuple(need for need in needs[found[0]] if need != found[1 % len(found)])

@@ -1,0 +1,99 @@
+"""What a reader sees: the state, and what recovery would write over it. Takes no lock, writes nothing, runs no user code.
+
+Apart from app.py so that a command that only looks loads neither the lock's library nor the bridge.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from orchestrator import clock, process
+from orchestrator.bridge.survey import survey
+from orchestrator.config import Settings
+from orchestrator.core.agenda import Agenda
+from orchestrator.core.decide import decide
+from orchestrator.core.draft import Decision, Mode
+from orchestrator.core.plan import Plan, Rules
+from orchestrator.core.reconcile import Finding, reconcile
+from orchestrator.core.state import State
+from orchestrator.core.table import DONE, RETRY_WAIT
+from orchestrator.load.loading import peek
+from orchestrator.store import heartbeat
+from orchestrator.store.reading import read_state
+
+TURN_MODE = Mode(starts=False)
+
+
+class Look:
+    def __init__(self, root: Path) -> None:
+        self.system = root / "system"
+        loaded = read_state(self.system)
+        self.notices = loaded.notices
+        self.state, self.findings = loaded.state, survey(self.system)
+        self.owner = process.is_alive(self.state.run.owner) if self.state.run.owner else process.DEAD
+        self.pulse = heartbeat.read(self.system, clock.now())
+        self.recovery = Decision((), ())
+        if self.owner == process.DEAD:
+            self._lay_over(decision_of_recovery(known_plan(root), self.state, self.findings))
+
+    def _lay_over(self, recovery: Decision) -> None:
+        self.recovery = recovery
+        for event in recovery.events:
+            self.state.apply(event, clock.now())
+
+    @property
+    def is_alive(self) -> bool:
+        return self.state.run.verdict is None and self.owner in (process.ALIVE, process.STOPPED)
+
+    @property
+    def is_hung(self) -> bool:
+        run, pulse = self.state.run, self.pulse
+        if not self.is_alive or pulse is None or pulse.identity != run.owner:
+            return False
+        return pulse.age > run.heartbeat_timeout
+
+    @property
+    def run_state(self) -> str:
+        run = self.state.run
+        if not run.id:
+            return "none"
+        if self.is_alive:
+            return "running" if self.state.live or not self._waits() else "waiting"
+        if self.state.live:
+            return "detached"
+        if run.verdict is None:
+            return "interrupted"
+        return "waiting" if run.verdict == "waiting" else "finished"
+
+    def _waits(self) -> bool:
+        return any(phase.status == RETRY_WAIT for phase in self.state.phases.values() if phase.planned)
+
+    def counts(self) -> tuple[int, int]:
+        """Done, and all, of what the run was asked for."""
+        scope = self.state.run.scope
+        planned = [phase for number, phase in self.state.phases.items() if phase.planned and number in scope]
+        return sum(phase.status in DONE for phase in planned), len(planned)
+
+
+def decision_of_recovery(plan: Plan, state: State, findings: list[Finding]) -> Decision:
+    moment = clock.System().moment()
+    batch = reconcile(state, findings, moment.now)
+    return decide(plan, state, Agenda(plan, state, moment), batch, moment, TURN_MODE)
+
+
+def rules_of(settings: Settings) -> Rules:
+    return Rules(
+        settings.jobs, settings.timeout, settings.kill_grace, settings.heartbeat_timeout, settings.stale_after,
+        settings.logs_phase_bytes, settings.retry,
+    )  # fmt: skip
+
+
+def known_plan(root: Path, settings: Settings | None = None) -> Plan:
+    """The plan as far as the cache knows it: nothing is imported, nothing written. Empty if it does not."""
+    found = peek(root, cache_of(root))
+    rules = rules_of(settings) if settings is not None else Rules()
+    return Plan(found.specs if found and not found.faults else (), rules, found.digest if found else "")
+
+
+def cache_of(root: Path) -> Path:
+    return root / "system" / "cache"

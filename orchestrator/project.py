@@ -1,0 +1,37 @@
+"""Which folder is the project, and where in it things are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from orchestrator.errors import UsageError
+
+
+def find(option: Path | None, environ: Mapping[str, str], cwd: Path) -> Path:
+    """`--project`; inside an attempt the nearest folder upwards; `$ORCH_PROJECT`; the nearest folder upwards."""
+    if option is not None:
+        return _checked(option, "--project")
+    upwards = _upwards(cwd)
+    inside_attempt = "ORCH_PHASE" in environ
+    named = environ.get("ORCH_PROJECT")
+    if upwards is not None and (inside_attempt or not named):
+        return upwards
+    if named:
+        return _checked(Path(named), "$ORCH_PROJECT")
+    raise UsageError(
+        f"no project here: neither {cwd} nor a folder above it has phases/",
+        "go to your project, give --project DIR, or begin one with `orch init`",
+    )
+
+
+def _upwards(start: Path) -> Path | None:
+    folder = Path(os.path.abspath(start))
+    return next((one for one in (folder, *folder.parents) if (one / "phases").is_dir()), None)
+
+
+def _checked(folder: Path, origin: str) -> Path:
+    if not folder.is_dir():
+        raise UsageError(f"{origin}: {folder} is not a folder", "give the folder that has phases/ in it")
+    return Path(os.path.abspath(folder))

@@ -1,0 +1,1 @@
+"""What survives: journal, snapshot, lock, asks, heartbeat. One process writes them, any number reads."""

@@ -1,0 +1,140 @@
+"""system/asks: what people want of a run, from any shell. Written durably, claimed by rename, always answered.
+
+`<id>.json` is an ask that nobody has taken; `<id>.taken` one that the holder of the lock is about to answer;
+`<id>.answer` says how it was answered. A named pipe, `bell`, wakes a holder that sleeps; who finds no bell is polled.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from orchestrator import clock, disk
+from orchestrator.core.names import iso
+from orchestrator.core.observations import Asked
+from orchestrator.store.store import unwritable
+
+POLL = 0.2  # seconds between looks at the folder; the bell makes it sooner
+ANSWERS_KEPT = 100
+
+
+class Asks:
+    """The folder as the holder of the lock sees it."""
+
+    def __init__(self, system: Path) -> None:
+        self._folder = system / "asks"
+        disk.make_folder(self._folder)
+        self._stamp = -1
+        self.bell = self._hang_bell()
+
+    def take(self) -> Iterator[Asked]:
+        """Claim what has been asked since the last look; also what an earlier holder claimed and did not answer."""
+        self._silence()
+        stamp = os.stat(self._folder).st_mtime_ns
+        if stamp == self._stamp:
+            return
+        # A folder that changed just now may change again within the same tick of its clock.
+        self._stamp = stamp if clock.now() - stamp / 1e9 > 0.1 else -1
+        for path in sorted(self._folder.iterdir()):
+            if path.suffix == ".json" and not path.name.startswith("."):
+                taken = path.with_suffix(".taken")
+                try:
+                    path.rename(taken)
+                except FileNotFoundError:
+                    continue  # withdrawn
+                path = taken
+            if path.suffix == ".taken" and not path.with_suffix(".answer").exists():
+                ask = _read(path)
+                if ask is not None:
+                    yield ask
+
+    def answer(self, ask: str, *, accepted: bool, text: str) -> None:
+        document = json.dumps({"accepted": accepted, "text": text}).encode()
+        disk.replace(self._folder / f"{ask}.answer", document, durable=False)
+        (self._folder / f"{ask}.taken").unlink(missing_ok=True)
+        self._tidy()
+
+    def close(self) -> None:
+        if self.bell is not None:
+            os.close(self.bell)
+
+    def _hang_bell(self) -> int | None:
+        path = self._folder / "bell"
+        try:
+            if not path.exists():
+                os.mkfifo(path, disk.PRIVATE_FILE)
+            # For reading and writing: it then never reports "closed", and opening it waits for nobody.
+            return os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            return None  # a file system without named pipes: the folder is looked at anyway
+
+    def _silence(self) -> None:
+        if self.bell is not None:
+            try:
+                os.read(self.bell, 4096)
+            except BlockingIOError:
+                return
+
+    def _tidy(self) -> None:
+        answers = sorted(self._folder.glob("*.answer"))
+        for path in answers[:-ANSWERS_KEPT]:
+            path.unlink(missing_ok=True)
+
+
+class Petition:
+    """One ask, as whoever asks it sees it."""
+
+    def __init__(self, system: Path, ask: str, verb: str, number: int | None, by: str, now: float) -> None:
+        self._folder = system / "asks"
+        self.ask = Asked(ask, verb, by, number)
+        document = json.dumps({"ask": ask, "verb": verb, "number": number, "by": by, "at": iso(now)}).encode()
+        try:
+            disk.make_folder(self._folder)
+            disk.replace(self._path("json"), document, durable=True)
+        except OSError as error:
+            raise unwritable(error, self._folder) from error
+        self._ring()
+
+    def answer(self) -> tuple[bool, str] | None:
+        try:
+            found = json.loads(self._path("answer").read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+        return bool(found["accepted"]), str(found["text"])
+
+    def withdraw(self) -> bool:
+        """By the same rename that claims it: true if nobody had claimed it, and nobody will."""
+        try:
+            self._path("json").rename(self._path("withdrawn"))
+        except FileNotFoundError:
+            return False
+        self._path("withdrawn").unlink()
+        return True
+
+    def _path(self, suffix: str) -> Path:
+        return self._folder / f"{self.ask.ask}.{suffix}"
+
+    def _ring(self) -> None:
+        try:
+            path = self._folder / "bell"
+            if stat.S_ISFIFO(path.stat().st_mode):
+                fd = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+                os.write(fd, b".")
+                os.close(fd)
+        except OSError:
+            return  # nobody listens at the bell: the folder is looked at anyway
+
+
+def _read(path: Path) -> Asked | None:
+    """An ask that cannot be read was not written by orch: it is set aside, not answered."""
+    try:
+        data: dict[str, Any] = json.loads(path.read_text())
+        number = data.get("number")
+        return Asked(str(data["ask"]), str(data["verb"]), str(data["by"]), None if number is None else int(number))
+    except (OSError, ValueError, KeyError, TypeError):
+        path.rename(path.with_suffix(".unreadable"))
+        return None

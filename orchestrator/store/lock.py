@@ -1,0 +1,102 @@
+"""system/state.lock: who may write. flock through filelock; it goes with the process, whatever kills that.
+
+The file's text (who holds it, for what, since when) is for messages only; the lock is the kernel's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from orchestrator import disk
+from orchestrator.core.names import Identity, iso
+from orchestrator.core.value import Value
+from orchestrator.errors import RunActive, StateUnwritable
+from orchestrator.store.store import unwritable
+
+RUN, TURN = "run", "turn"
+
+
+class Holder(Value):
+    """What the lock file says of whoever holds it."""
+
+    identity: Identity
+    purpose: str
+    since: str
+    command: str
+
+    def __str__(self) -> str:
+        where = self.identity.host.split("/")[0]
+        return f"pid {self.identity.pid} on {where}, since {self.since}: {self.command}"
+
+
+class StateLock:
+    """Held from `acquire` to `release`, or to the end of the process."""
+
+    def __init__(self, system: Path) -> None:
+        self.path = system / "state.lock"
+        self._lock = FileLock(self.path, mode=disk.PRIVATE_FILE, timeout=0, fallback_to_soft=False, thread_local=False)
+
+    def acquire(self, purpose: str, identity: Identity, command: str, now: float) -> bool:
+        """True if it is ours now; False if somebody else holds it."""
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            return False
+        except NotImplementedError as error:
+            raise StateUnwritable(
+                f"{self.path}: this file system does not support locks", "put system/ on a local file system"
+            ) from error
+        except OSError as error:
+            raise unwritable(error, self.path) from error
+        self._sign(Holder(identity, purpose, iso(now), command))
+        return True
+
+    def still_mine(self) -> None:
+        """Deleted or replaced while we hold it: somebody else may hold "the" lock as well, so nothing more is written."""
+        fd = self._fd
+        try:
+            there = os.stat(self.path)
+        except FileNotFoundError:
+            there = None
+        ours = os.fstat(fd)
+        if there is None or (there.st_ino, there.st_dev) != (ours.st_ino, ours.st_dev):
+            raise StateUnwritable(
+                f"{self.path} was {'deleted' if there is None else 'replaced'} while this run held it",
+                "nothing more was written; never delete the lock: it goes with its process. `orch run` goes on from here",
+            )
+
+    def release(self) -> None:
+        self._lock.release()
+
+    @property
+    def _fd(self) -> int:
+        fd = self._lock._context.lock_file_fd
+        assert fd is not None, "the lock is not held"
+        return int(fd)
+
+    def _sign(self, holder: Holder) -> None:
+        data = json.dumps(holder.as_dict()).encode()
+        try:
+            os.ftruncate(self._fd, 0)
+            os.pwrite(self._fd, data, 0)
+        except OSError as error:
+            raise unwritable(error, self.path) from error
+
+
+def holder(system: Path) -> Holder | None:
+    """Who says that they hold the lock; None if nobody can be read from it."""
+    try:
+        data: dict[str, Any] = json.loads((system / "state.lock").read_text())
+        return Holder(Identity.from_dict(data["identity"]), data["purpose"], data["since"], data["command"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def active(found: Holder | None) -> RunActive:
+    who = str(found) if found else "somebody who is just starting"
+    return RunActive(f"another run is active ({who})", "`orch status` shows it, `orch cancel` ends it")

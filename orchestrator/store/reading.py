@@ -1,0 +1,127 @@
+"""Reading the state without a lock: the snapshot, then the journal's later lines; what one copy proves, the other need not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from orchestrator.core.events import Event
+from orchestrator.core.names import epoch
+from orchestrator.core.state import State
+from orchestrator.errors import StateDamaged
+from orchestrator.store import journal, snapshot
+from orchestrator.store.lines import BadLine
+from orchestrator.store.snapshot import Position
+
+REMEDY = "nothing was touched; put back a copy of system/, or move system/state.json and system/journal away to start from nothing"
+
+
+class Loaded:
+    """The state as it is on disk, up to where, and what had to be explained about it."""
+
+    def __init__(self, state: State, position: Position) -> None:
+        self.state, self.position = state, position
+        self.torn = False
+        self.notices: list[str] = []
+        self.snapshot_is_good = True
+        self.mend = False  # an older part of the journal is damaged, and proven by the snapshot
+
+
+def read_state(system: Path, *, verify: bool = False) -> Loaded:
+    """`verify`: also check the lines that the snapshot covers already (a writer does, before it adds to them)."""
+    for _ in range(5):
+        try:
+            return _read(system, verify)
+        except FileNotFoundError:
+            continue  # compacted under our eyes: the names have changed, look again
+    return _read(system, verify)
+
+
+def _read(system: Path, verify: bool) -> Loaded:
+    folder = system / "journal"
+    there = journal.segments(folder)
+    found = snapshot.load(system / "state.json")
+    if found is None or isinstance(found, BadLine):
+        return _from_journal(system, there, found)
+    loaded = Loaded(*found)
+    if verify:
+        _verify_covered(folder, there, loaded)
+    _fold_later(folder, there, loaded)
+    return loaded
+
+
+def _from_journal(system: Path, there: list[journal.Segment], why: BadLine | None) -> Loaded:
+    """state.json is missing or damaged: the journal proves the state from its oldest base on."""
+    if not there:
+        if why is not None:
+            raise StateDamaged(f"{system / 'state.json'}: {why}, and there is no journal to prove it", REMEDY)
+        return Loaded(State(), Position())
+    loaded = _oldest_base(system / "journal", there)
+    loaded.snapshot_is_good = False
+    complaint = "is missing" if why is None else f"is damaged ({why})"
+    loaded.notices.append(f"{system / 'state.json'} {complaint}; the journal proves the state")
+    _fold_later(system / "journal", there, loaded)
+    return loaded
+
+
+def _oldest_base(folder: Path, there: list[journal.Segment]) -> Loaded:
+    complaints = []
+    for segment in there:
+        if segment.first == 1:
+            return Loaded(State(), Position())
+        base = snapshot.load(journal.base_of(folder, segment.first))
+        if base is not None and not isinstance(base, BadLine):
+            return Loaded(*base)
+        complaints.append(f"{journal.base_of(folder, segment.first).name}: {base or 'missing'}")
+    raise StateDamaged(f"{folder}: no snapshot to begin from ({'; '.join(complaints)})", REMEDY)
+
+
+def _fold_later(folder: Path, there: list[journal.Segment], loaded: Loaded) -> None:
+    position = loaded.position
+    segment = next((one for one in there if one.first == position.segment), None)
+    if segment is None and position.seq:
+        raise StateDamaged(f"{folder}: {journal.path_of(folder, position.segment).name} is missing", REMEDY)
+    for one in there:
+        if one.first < position.segment:
+            continue
+        offset = loaded.position.offset if one.first == position.segment else 0
+        _fold_segment(one, offset, loaded, is_last=one is there[-1])
+
+
+def _fold_segment(segment: journal.Segment, offset: int, loaded: Loaded, *, is_last: bool) -> None:
+    position = loaded.position
+    if segment.path.stat().st_size < offset:
+        raise StateDamaged(
+            f"{segment.path}: ends at byte {segment.path.stat().st_size}, but state.json knows it up to byte {offset}: "
+            "the snapshot is ahead of the journal",
+            REMEDY,
+        )
+    found = journal.read(segment.path, position.chain, position.seq, offset=offset)
+    if found.damage is not None or (found.torn and not is_last):
+        raise StateDamaged(f"{found.damage or f'{segment.path}: cut off, but not the last'}", REMEDY)
+    for line in found.lines:
+        for event in line.events:
+            loaded.state.apply(Event.from_dict(event), epoch(line.at))
+    loaded.position = Position(found.last, found.chain, segment.first, found.end)
+    loaded.torn = found.torn
+
+
+def _verify_covered(folder: Path, there: list[journal.Segment], loaded: Loaded) -> None:
+    """Lines that the snapshot has folded in must be there unharmed, or be replaced by it."""
+    covered = [one for one in there if one.first <= loaded.position.segment]
+    if not covered or covered[-1].first != loaded.position.segment:
+        return  # _fold_later says what is missing
+    try:
+        start = _oldest_base(folder, covered).position
+    except StateDamaged as error:
+        loaded.notices.append(f"{error.message}; state.json proves the state")
+        loaded.mend = True
+        return
+    for one in covered:
+        if one.first < start.segment or one.path.stat().st_size == 0:
+            continue
+        found = journal.read(one.path, start.chain, start.seq, after=loaded.position.seq)
+        if found.damage is not None and found.last < loaded.position.seq:
+            loaded.notices.append(f"the journal is damaged ({found.damage}); state.json proves the state")
+            loaded.mend = True
+            return
+        start = Position(found.last, found.chain, one.first, found.end)

@@ -1,0 +1,89 @@
+"""state.json: the fold, written whole and atomically. Each phase's bytes are kept, so that only what moved is encoded."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from orchestrator.core.state import State, from_document, phase_document, run_document
+from orchestrator.store.lines import VERSION, BadLine, refuse_newer
+
+_CHECK = b',"check":"'
+_TAIL = len(_CHECK) + 8 + 3
+
+
+class Position(NamedTuple):
+    """Up to where the journal is folded in: sequence number, chain, and where the next line begins."""
+
+    seq: int = 0
+    chain: int = 0
+    segment: int = 1
+    offset: int = 0
+
+
+class Encoder:
+    """Turns the state into bytes; remembers each phase's, so that the cost is that of what changed."""
+
+    def __init__(self) -> None:
+        self._phases: dict[int, bytes] = {}
+        self._stale: set[int] | None = None  # None: all
+
+    def moved(self, number: int) -> None:
+        if self._stale is not None:
+            self._stale.add(number)
+
+    def forget(self) -> None:
+        self._stale = None
+
+    @property
+    def size(self) -> int:
+        return 300 * len(self._phases)
+
+    def encode(self, state: State, position: Position) -> bytes:
+        if self._stale is None:
+            self._phases = {}
+        for number in self._stale if self._stale is not None else state.phases:
+            self._phases[number] = b'\n"%d":%s' % (number, _dump(phase_document(state.phase(number))))
+        self._stale = set()
+        head = _dump({"version": VERSION, **position._asdict(), **run_document(state)})
+        phases = b",".join(self._phases[number] for number in sorted(self._phases))
+        body = head[:-1] + b',"phases":{' + phases + b"\n}"
+        return body + _CHECK + b'%08x"}\n' % zlib.crc32(body)
+
+
+def _dump(document: dict[str, Any]) -> bytes:
+    return json.dumps(document, separators=(",", ":"), ensure_ascii=False, default=str).encode("utf-8", "replace")
+
+
+def decode(data: bytes) -> tuple[State, Position]:
+    """BadLine if the bytes are not a whole snapshot; StateDamaged if it is of a newer format."""
+    body, tail = data[:-_TAIL], data[-_TAIL:]
+    if tail != _CHECK + b'%08x"}\n' % zlib.crc32(body):
+        raise BadLine(_refuse_or_explain(data))
+    document = json.loads(data)
+    refuse_newer(document.get("version"), "state.json")
+    position = Position(*(document[name] for name in Position._fields))
+    return from_document(document), position
+
+
+def _refuse_or_explain(data: bytes) -> str:
+    """A newer format may be sealed otherwise: it is named, not called damaged."""
+    try:
+        document = json.loads(data)
+    except ValueError:
+        return "it is not whole JSON"
+    if isinstance(document, dict) and isinstance(document.get("version"), int) and document["version"] > VERSION:
+        refuse_newer(document["version"], "state.json")
+    return "its checksum does not fit"
+
+
+def load(path: Path) -> tuple[State, Position] | BadLine | None:
+    """What the file holds; None if there is none; BadLine (returned) if it cannot be trusted."""
+    try:
+        return decode(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (BadLine, ValueError, KeyError, TypeError, AttributeError) as error:
+        return error if isinstance(error, BadLine) else BadLine(f"not a snapshot ({type(error).__name__})")

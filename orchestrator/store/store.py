@@ -1,0 +1,165 @@
+"""The store of whoever holds the lock: one durable line per decision, then the fold, then state.json in its time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from orchestrator import disk
+from orchestrator.core.draft import Decision
+from orchestrator.core.events import Event, PhaseEvent
+from orchestrator.core.names import iso
+from orchestrator.core.state import PhaseState, State
+from orchestrator.errors import OrchError, StateUnwritable
+from orchestrator.store import journal, lines
+from orchestrator.store.reading import Loaded, read_state
+from orchestrator.store.snapshot import Encoder, Position
+
+SMALL = 32 * 1024  # a snapshot up to this size is written after every decision
+AT_MOST_BEHIND = 1.0  # seconds, for a larger one
+SEGMENT = 4 * 1024 * 1024  # a segment beyond this, and beyond twice the snapshot, is closed
+NOTHING_DUE = 3600.0
+
+Move = tuple[int, PhaseState, PhaseState]
+
+
+class JournalStore:
+    def __init__(self, system: Path, still_mine: Callable[[], None], segment_bytes: int = SEGMENT) -> None:
+        """`still_mine` raises if the lock was deleted or replaced under us; asked before every commit."""
+        self._system, self._folder, self._still_mine = system, system / "journal", still_mine
+        self._segment_bytes = segment_bytes
+        with _writing(system):
+            disk.make_folder(self._folder)
+        loaded = read_state(system, verify=True)
+        self.notices = loaded.notices
+        self._state, self._position = loaded.state, loaded.position
+        self._encoder = Encoder()
+        self._written_at, self._size, self._dirty = 0.0, 0, not loaded.snapshot_is_good
+        self._failed: StateUnwritable | None = None
+        with _writing(system):
+            self._open(loaded)
+
+    @property
+    def state(self) -> State:
+        return self._state
+
+    @property
+    def position(self) -> Position:
+        return self._position
+
+    def commit(self, decision: Decision, now: float) -> list[Move]:
+        if self._failed:
+            raise self._failed
+        self._still_mine()
+        document = {
+            "v": lines.VERSION, "seq": self._position.seq + 1, "at": iso(now),
+            "events": [event.as_dict() for event in decision.events],
+        }  # fmt: skip
+        data, chain = lines.encode(document, self._position.chain)
+        self._append(data)
+        position = self._position
+        self._position = Position(position.seq + 1, chain, position.segment, position.offset + len(data))
+        self._dirty = True
+        return self._fold(decision.events, now)
+
+    def settle(self, now: float) -> float:
+        """Write state.json if it is due; returns the seconds until it is."""
+        if not self._dirty:
+            return NOTHING_DUE
+        due = self._written_at + (0 if self._size <= SMALL else AT_MOST_BEHIND)
+        if self._written_at <= now < due:
+            return due - now
+        self._write_snapshot(durable=False)
+        self._written_at = now
+        if self._position.offset > max(self._segment_bytes, 2 * self._size):
+            self._compact()
+        return NOTHING_DUE
+
+    def close(self) -> None:
+        """At rest state.json is exact, and on the disk."""
+        try:
+            if self._failed is None and self._dirty:
+                self._write_snapshot(durable=True)
+        finally:
+            self._file.close()
+
+    def _fold(self, events: tuple[Event, ...], now: float) -> list[Move]:
+        moves: list[Move] = []
+        for event in events:
+            if isinstance(event, PhaseEvent):
+                before = self._state.phase(event.number)
+                self._state.apply(event, now)
+                moves.append((event.number, before, self._state.phase(event.number)))
+                self._encoder.moved(event.number)
+            else:
+                self._state.apply(event, now)
+                if event.kind in ("RunStarted", "PlanAdopted"):
+                    self._encoder.forget()
+        return moves
+
+    def _append(self, data: bytes) -> None:
+        try:
+            self._file.append(data, durable=True)
+        except OSError as error:
+            # What the kernel could not write it may have dropped: a second sync that succeeds would prove nothing.
+            self._failed = unwritable(error, self._file.path)
+            raise self._failed from error
+
+    def _write_snapshot(self, *, durable: bool) -> None:
+        data = self._encoder.encode(self._state, self._position)
+        with _writing(self._system, self):
+            disk.replace(self._system / "state.json", data, durable=durable)
+        self._size, self._dirty = len(data), False
+
+    def _open(self, loaded: Loaded) -> None:
+        path = journal.path_of(self._folder, self._position.segment)
+        if loaded.torn:  # a decision not taken: nobody acted on it
+            os.truncate(path, self._position.offset)
+        self._file = disk.Appender(path)
+        if loaded.mend:
+            self._compact(damaged=True)
+
+    def _compact(self, *, damaged: bool = False) -> None:
+        """A new segment, beginning from a snapshot; the segment before and its base are kept, older ones go."""
+        old, kept = journal.segments(self._folder), self._position.segment
+        first = self._position.seq + 1
+        with _writing(self._system, self):
+            self._position = Position(self._position.seq, self._position.chain, first, 0)
+            data = self._encoder.encode(self._state, self._position)
+            disk.replace(journal.base_of(self._folder, first), data, durable=True)
+            self._file.close()
+            self._file = disk.Appender(journal.path_of(self._folder, first))
+            disk.replace(self._system / "state.json", data, durable=True)
+            for one in old:
+                if damaged:
+                    one.path.rename(one.path.with_suffix(".damaged"))
+                elif one.first < kept:
+                    disk.remove(one.path)
+                    disk.remove(journal.base_of(self._folder, one.first))
+
+
+class _writing:
+    """Turns the system's refusal into ours: what could not be written, why, and that nothing is tried again."""
+
+    def __init__(self, path: Path, store: JournalStore | None = None) -> None:
+        self._path, self._store = path, store
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError) and not isinstance(error, OrchError):
+            failed = unwritable(error, self._path)
+            if self._store is not None:
+                self._store._failed = failed
+            raise failed from error
+
+
+def unwritable(error: OSError, path: Path) -> StateUnwritable:
+    where = error.filename or path
+    return StateUnwritable(
+        f"the state could not be written: {where}: {error.strerror or error}",
+        "free space or make it writable, then `orch run`: it goes on from the last decision that was written; "
+        "attempts that are running go on with their agent",
+    )

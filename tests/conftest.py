@@ -1,0 +1,27 @@
+"""What all tests share: a plain environment, files that only their owner may write, and no deadline on generated cases."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import settings
+
+# A case is slow when its neighbours are busy; the time limit of the whole test is what counts.
+settings.register_profile("orch", deadline=None)
+settings.load_profile("orch")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _plain_environment() -> Iterator[None]:
+    """As on a machine that knows nothing of orch: settings of the person who runs the tests must not change them."""
+    before = dict(os.environ)
+    for name in list(os.environ):
+        if name.startswith("ORCH_") or name in {"PYTHONDONTWRITEBYTECODE", "NO_COLOR", "FORCE_COLOR", "TRACEPARENT"}:
+            del os.environ[name]
+    mask = os.umask(0o022)
+    yield
+    os.umask(mask)
+    os.environ.clear()
+    os.environ.update(before)
