@@ -5,6 +5,7 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .SUFFIXES:
 .DELETE_ON_ERROR:
+.NOTPARALLEL:
 # Compiled once, started often: a start without bytecode costs several times as much.
 unexport PYTHONDONTWRITEBYTECODE
 

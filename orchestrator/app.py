@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import secrets
 import shlex
 import sys
@@ -144,9 +145,8 @@ class Holding:
 
     def _recover(self) -> None:
         """All of recovery: what the world says, as observations, decided and written in one turn of the loop."""
-        findings = self.bridge.take_over(survey(self.system))
-        known = {finding.agent for finding in findings}
-        gone = {finding.agent for finding in findings if finding.life == DEAD} | (set(self.state.agents) - known)
+        findings = self.bridge.take_over(survey(self.system, self.state.agents))
+        gone = {finding.agent for finding in findings if finding.life == DEAD}
         orphans = [
             Identity(phase.pid, phase.ticks, self.me.boot, self.me.host)
             for phase in map(self.state.phase, self.state.live)
@@ -258,7 +258,7 @@ def _closed(plan: Plan, state: State, options: RunOptions) -> Scope:
         return options.scope
     if options.with_needs:
         wanted = [number for number in plan.specs if number in options.scope]
-        needed = {need for number in wanted for need in closure(plan.needs, number) if not fresh.phase(need).is_done}
+        needed = {need for need in closure(plan.needs, wanted) if not fresh.phase(need).is_done}
         return Scope(only=tuple(sorted({*wanted, *needed})))
     listed = ", ".join(f"{need} (needed by {', '.join(map(str, by[:3]))})" for need, by in sorted(missing.items())[:10])
     first = min(missing)
@@ -299,5 +299,8 @@ def ask_in_turn(root: Path, settings: Settings) -> bool:
 
 
 def who_asks() -> str:
-    name = os.environ.get("LOGNAME") or os.environ.get("USER") or f"uid {os.getuid()}"
-    return f"{name} (pid {os.getpid()})"
+    """The account's name: cron gives no $LOGNAME on every system."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"uid {os.getuid()}"

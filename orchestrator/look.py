@@ -17,7 +17,8 @@ from orchestrator.core.plan import Plan, Rules
 from orchestrator.core.reconcile import Finding, reconcile
 from orchestrator.core.state import State
 from orchestrator.core.table import DONE, RETRY_WAIT
-from orchestrator.load.loading import peek
+from orchestrator.load.definitions import Definitions
+from orchestrator.load.loading import glance, peek
 from orchestrator.store import heartbeat
 from orchestrator.store.reading import read_state
 
@@ -29,12 +30,16 @@ class Look:
         self.system = root / "system"
         loaded = read_state(self.system)
         self.notices = loaded.notices
-        self.state, self.findings = loaded.state, survey(self.system)
+        self.state, self.findings = loaded.state, survey(self.system, loaded.state.agents)
         self.owner = process.is_alive(self.state.run.owner) if self.state.run.owner else process.DEAD
         self.pulse = heartbeat.read(self.system, clock.now())
         self.recovery = Decision((), ())
+        definitions = peek(root, cache_of(root))
+        if definitions is None:
+            self.notices += [f"{fault}" for fault in glance(root)]
         if self.owner == process.DEAD:
-            self._lay_over(decision_of_recovery(known_plan(root), self.state, self.findings))
+            plan = _plan(definitions, Rules())
+            self._lay_over(decision_of_recovery(plan, self.state, self.findings))
 
     def _lay_over(self, recovery: Decision) -> None:
         self.recovery = recovery
@@ -88,11 +93,13 @@ def rules_of(settings: Settings) -> Rules:
     )  # fmt: skip
 
 
-def known_plan(root: Path, settings: Settings | None = None) -> Plan:
+def known_plan(root: Path, settings: Settings) -> Plan:
     """The plan as far as the cache knows it: nothing is imported, nothing written. Empty if it does not."""
-    found = peek(root, cache_of(root))
-    rules = rules_of(settings) if settings is not None else Rules()
-    return Plan(found.specs if found and not found.faults else (), rules, found.digest if found else "")
+    return _plan(peek(root, cache_of(root)), rules_of(settings))
+
+
+def _plan(found: Definitions | None, rules: Rules) -> Plan:
+    return Plan(found.specs, rules, found.digest) if found and not found.faults else Plan((), rules, "")
 
 
 def cache_of(root: Path) -> Path:

@@ -23,6 +23,7 @@ from importlib.machinery import (
     SourceFileLoader,
 )
 from importlib.util import module_from_spec, resolve_name
+from operator import index
 from pathlib import Path
 from types import CodeType, FrameType, ModuleType
 from typing import TYPE_CHECKING, Any
@@ -65,9 +66,9 @@ def import_phases(root: Path, file: str) -> Loaded:
 
 def plain_number(value: object) -> int | None:
     """A whole number of any kind (an IntEnum, numpy's), but not True."""
-    if isinstance(value, (bool, str, bytes)) or not hasattr(value, "__index__"):
+    if isinstance(value, bool) or not hasattr(type(value), "__index__"):
         return None
-    return int(value.__index__())
+    return index(value)  # type: ignore[arg-type]
 
 
 class _Source(SourceFileLoader):
@@ -305,6 +306,8 @@ def _oddity(entry: Registered) -> str:
         return f"{function.__name__} is an async function, which a call does not run: use asyncio.run in a plain one"
     if code.co_flags & _CO_GENERATOR:
         return f"{function.__name__} is a generator, which a call does not run: take the yield out"
+    if hasattr(function, "__self__"):
+        return ""
     required = code.co_argcount - len(getattr(function, "__defaults__", None) or ())
     if required > 1 or (code.co_argcount == 0 and not code.co_flags & _CO_VARARGS):
         return f"{function.__name__} is called with one argument, the context: write def {function.__name__}(ctx)"
@@ -316,7 +319,7 @@ def _portable(value: Any) -> Any:
     if value is None or isinstance(value, (bool, str, float)):
         return value
     if (number := plain_number(value)) is not None:
-        return number
+        return number if number.bit_length() < 64 else {"": f"a number of {number.bit_length()} bits"}
     if isinstance(value, (set, frozenset)):
         return sorted(map(_portable, value), key=repr)
     if isinstance(value, (list, tuple, range)):

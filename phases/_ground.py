@@ -31,7 +31,7 @@ Say = Callable[[object], None]
 
 @contextmanager
 def scratch(ctx: Context) -> Iterator[Path]:
-    """A folder in system/, so that what is tried is tried on the project's own disk; gone afterwards, also on failure."""
+    """A folder in system/, so that what is tried is tried on the project's disk; gone afterwards, whatever happens."""
     system = ctx.path("system")
     prefix = f".ground{ctx.phase}-"
     for forgotten in system.glob(f"{prefix}*"):  # of an attempt that was killed with -9

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 import os
 import re
 import time
@@ -15,6 +16,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from orchestrator import ConfigurationFault, Context, phase, process
 from phases._ground import child
 
+KEPT = {True: "kept in step", False: "not kept in step", None: "unknown whether kept in step"}
 MEASURED_SECONDS = 0.4
 MOST_DRIFT_PPM = 1000.0  # an adjustment by NTP stays below 500
 BOOT_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -31,7 +33,7 @@ def clock(ctx: Context) -> dict[str, Any]:
 
 
 def verdict(figures: dict[str, Any]) -> str:
-    kept = {True: "kept in step", False: "not kept in step", None: "unknown whether kept in step"}[figures["synchronized"]]
+    kept = KEPT[figures["synchronized"]]
     known = "boot and start ticks are known" if figures["boot_id"] else "the boot is not known"
     return f"wall clock {figures['wall_drift_ppm']:+.0f} ppm against the clock of deadlines, {kept}; {known}"
 
@@ -39,13 +41,13 @@ def verdict(figures: dict[str, Any]) -> str:
 def warnings(figures: dict[str, Any], project: Path) -> Iterator[str]:
     uncertain_ppm = figures["drift_uncertainty_ppm"]
     if abs(figures["wall_drift_ppm"]) > MOST_DRIFT_PPM + uncertain_ppm:
-        yield f"the wall clock runs {figures['wall_drift_ppm']:+.0f} ppm against the clock of deadlines, or was set just now"
+        yield f"the wall clock runs {figures['wall_drift_ppm']:+.0f} ppm against that of deadlines, or was set just now"
     if figures["resolution_seconds"] > 0.01:
         yield f"the clock of deadlines moves in steps of {figures['resolution_seconds'] * 1000:g} ms"
     if figures["synchronized"] is False:
         yield "the kernel says that nobody keeps the clock in step (NTP): due times will wander"
     if not figures["boot_id"]:
-        yield "/proc/sys/kernel/random/boot_id cannot be read: after a crash, attempts count as lost only after stale_after"
+        yield "the boot id cannot be read (/proc/sys): after a crash, attempts count as lost only after stale_after"
     if not figures["named_zones"]:
         yield "no time zones are installed (package tzdata): only UTC and the machine's own can be used"
     if figures["namespace_offset_seconds"]:
@@ -77,7 +79,7 @@ def best_reading() -> Reading:
 
 
 def refuse_backwards(readings: list[Reading]) -> None:
-    for before, after in zip(readings, readings[1:], strict=False):
+    for before, after in itertools.pairwise(readings):
         if after.boot < before.boot or after.steady < before.steady:
             back = max(before.boot - after.boot, before.steady - after.steady)
             raise ConfigurationFault(
@@ -96,13 +98,13 @@ def of_drift(seconds: float) -> dict[str, Any]:
         "monotonic_drift_ppm": round(((end.steady - begin.steady) - passed) / passed * 1e6, 1),
         "drift_uncertainty_ppm": round(uncertain / passed * 1e6, 1),
         "measured_seconds": round(passed, 3),
-        "slept_since_boot_seconds": round(end.boot - end.steady, 3),
+        "slept_since_boot_seconds": max(0.0, round(end.boot - end.steady, 3)),
     }
 
 
 def of_resolution() -> dict[str, Any]:
     times = [time.clock_gettime_ns(time.CLOCK_BOOTTIME) for _ in range(2000)]
-    steps = [after - before for before, after in zip(times, times[1:], strict=False) if after > before]
+    steps = [after - before for before, after in itertools.pairwise(times) if after > before]
     return {
         "resolution_seconds": time.clock_getres(time.CLOCK_BOOTTIME),
         "smallest_step_seconds": min(steps, default=0) / 1e9,
@@ -129,7 +131,7 @@ class Timex(ctypes.Structure):
 
 
 def asked_of_kernel() -> tuple[bool | None, int | None]:
-    """Whether the clock is kept in step, and by how many microseconds it may be wrong; None where it may not be asked."""
+    """Whether the clock is kept in step, and how many microseconds it may be wrong; None: cannot be told."""
     answer = Timex()
     try:
         state = ctypes.CDLL(None, use_errno=True).adjtimex(ctypes.byref(answer))
@@ -188,4 +190,4 @@ def namespace_offset() -> float:
 
 
 def newest(project: Path) -> float:
-    return max((entry.stat().st_mtime for entry in project.glob("*")), default=0.0)
+    return max((entry.lstat().st_mtime for entry in project.glob("*")), default=0.0)

@@ -16,6 +16,7 @@ from orchestrator import ConfigurationFault, Context, phase
 
 OLDEST_KERNEL = (5, 4)  # pidfd_open came with 5.3
 GB, MB = 10**9, 10**6
+MEMORY_FILES = (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes"))
 TOOLS = ("strace", "crontab", "systemctl")
 
 
@@ -50,7 +51,7 @@ def warnings(figures: dict[str, Any]) -> Iterator[str]:
     if figures["open_files_limit"] < 1024:
         yield f"only {figures['open_files_limit']} files may be open at once: raise it with ulimit -n"
     if figures["load_1_minute"] > 2 * figures["cores_usable"]:
-        yield f"a load of {figures['load_1_minute']:g} on {figures['cores_usable']:g} cores: what is measured now is too slow"
+        yield f"a load of {figures['load_1_minute']:g} on {figures['cores_usable']:g} cores: measured times mislead"
     if not figures["systemd"] and not figures["tools"]["crontab"]:
         yield "neither systemd nor crontab is here: nothing starts a run by itself"
 
@@ -122,7 +123,7 @@ def container() -> str:
     for file, kind in marks.items():
         if Path(file).exists():
             return kind
-    if kind := os.environ.get("container", ""):
+    if kind := os.environ.get("container", ""):  # noqa: SIM112  systemd-nspawn and podman write it so
         return kind
     found = re.search(r"docker|kubepods|libpod|lxc", read("/proc/1/cgroup"))
     return found[0] if found else ""
@@ -151,7 +152,7 @@ def cpu_quota() -> float | None:
 def memory_of_groups() -> Iterator[tuple[int, int]]:
     """Limit and use of every control group around us that has a limit."""
     for group in groups("memory"):
-        for limit_file, use_file in (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")):
+        for limit_file, use_file in MEMORY_FILES:
             limit, used = read(group / limit_file).strip(), read(group / use_file).strip()
             if limit.isdecimal() and used.isdecimal():
                 yield int(limit), int(used)

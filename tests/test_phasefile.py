@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from orchestrator import phasefile
+
 ASK = """
 import json, sys
 from pathlib import Path
@@ -132,6 +134,14 @@ def test_a_phase_belongs_to_the_file_that_holds_it_also_when_another_imports_tha
     assert a["values"] == {"1": 3} and b["values"] == {"2": 2}
 
 
+def test_a_file_that_another_one_imported_is_not_executed_again(ask):
+    count = "import builtins\nbuiltins.count = getattr(builtins, 'count', 0) + 1"
+    _, b = ask(
+        {"phases/a.py": PHASE.format("from . import b", 1, 1), "phases/b.py": PHASE.format(count, 2, "builtins.count")}
+    )
+    assert b["values"] == {"2": 1}
+
+
 def test_the_digest_follows_names_and_bytes_of_what_was_imported_and_nothing_else(ask):
     files = {"phases/a.py": PHASE.format("import shared", 1, "shared.X"), "shared.py": "X = 1\n", "other.py": ""}
     (before,) = ask(files)
@@ -175,20 +185,16 @@ def test_threads_are_noticed_but_not_those_that_ended(ask):
     assert (first["threads"], second["threads"]) == (False, True)
 
 
+def test_a_thread_that_is_just_going_counts_for_nothing(monkeypatch):
+    tasks = iter([["1", "2"], ["1", "2"], ["1"]])
+    monkeypatch.setattr(os, "listdir", lambda path: next(tasks))
+    assert not phasefile._threads()
+
+
 def test_the_root_is_importable_first_and_odd_file_names_are_fine(ask):
-    files = {
-        "phases/p-01.first.py": PHASE.format("import json", 1, "json.OURS"),
-        "json/__init__.py": "OURS = 'ours'\n",
-        "phases/über.py": PHASE.format("import sys", 2, "sys.modules[__name__].__file__ and 2"),
-    }
-    (found,) = ask(
-        {name: text for name, text in files.items() if "json" not in name or "/" not in name}
-        | {"phases/p-01.first.py": PHASE.format("", 1, 1)},
-        "phases/p-01.first.py",
-    )
-    assert found["values"] == {"1": 1}
-    (odd,) = ask(files, "phases/über.py")
-    assert odd["values"] == {"2": 2}
+    files = {"phases/p-01.x.py": PHASE.format("import this", 1, "this.OURS"), "this.py": "OURS = 'not the Zen'\n"}
+    first, second = ask({**files, "phases/über.py": PHASE.format("import sys", 2, "__name__")})
+    assert first["values"] == {"1": "not the Zen"} and second["values"] == {"2": "phases.über"}
 
 
 def test_orch_itself_and_the_environment_are_no_project_files(tmp_path):

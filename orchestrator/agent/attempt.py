@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import stat
 from collections.abc import Callable
 from typing import Any
 
@@ -182,7 +183,9 @@ class Trial:
         elif kind == "ready" and self.pid is None and self._forked is not None:
             self._adopt(self._forked)
         elif kind == "progress":
-            self._on_progress(_number(message.get("done")) or 0, _number(message.get("total")), str(message.get("text", ""))[:500])
+            self._on_progress(
+                _number(message.get("done")) or 0, _number(message.get("total")), str(message.get("text", ""))[:500]
+            )
         elif kind == "beat":
             self._sign()
         elif kind == "result":
@@ -190,7 +193,9 @@ class Trial:
         elif kind == "error":
             code = str(message.get("code"))
             code = code if code in CODES else "FAILED"
-            self.failure = self.failure or Failure(code, str(message.get("message"))[:4000], str(message.get("type", ""))[:200])
+            self.failure = self.failure or Failure(
+                code, str(message.get("message"))[:4000], str(message.get("type", ""))[:200]
+            )
         elif kind == "flood":
             self.failure = Failure("VALIDATION", f"its result is larger than {LARGEST_RESULT} bytes")
 
@@ -205,7 +210,9 @@ class Trial:
         order, folder = self.order, self.site.folder_of(self.order)
         if order.broken:
             raise NotStarted("CONFIGURATION", order.broken)
-        inside = os.path.isabs(order.cwd) or folder == str(self.site.project) or folder.startswith(f"{self.site.project}/")
+        inside = (
+            os.path.isabs(order.cwd) or folder == str(self.site.project) or folder.startswith(f"{self.site.project}/")
+        )
         if not inside:
             raise NotStarted("CONFIGURATION", f"its cwd {order.cwd!r} is outside the project: write an absolute path")
         if not os.path.isdir(folder):
@@ -325,7 +332,9 @@ class Trial:
         assert self._channel is not None
         order = order_file(self.site, self.order, self._group)
         try:
-            self.foundry.fork(self.key, self.order.file, (self._output.pipe, self._channel.there.fileno(), order), self.on_fork_failed)
+            self.foundry.fork(
+                self.key, self.order.file, (self._output.pipe, self._channel.there.fileno(), order), self.on_fork_failed
+            )
         finally:
             os.close(order)
         self._channel.let_go()
@@ -461,17 +470,24 @@ class Trial:
             if self._has_returned:
                 return None, self._result
             return Failure("FAILED", "its process ended with status 0 before the function returned"), None
-        path = self.site.result_file(self.order)
-        try:
-            with open(path, "rb") as file:
-                data = file.read(LARGEST_RESULT + 1)
-        except FileNotFoundError:
-            return None, None
-        except OSError as fault:
-            return Failure("VALIDATION", f"$ORCH_RESULT cannot be read: {fault.strerror}"), None
-        if len(data) > LARGEST_RESULT:
-            return Failure("VALIDATION", f"$ORCH_RESULT holds more than {LARGEST_RESULT} bytes"), None
-        return _parse(data)
+        return _read_file(str(self.site.result_file(self.order)))
+
+
+def _read_file(path: str) -> tuple[Failure | None, Any]:
+    """What a command left in $ORCH_RESULT: nothing, JSON, or a mistake (which must not block us, as a pipe would)."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None, None
+    except OSError as fault:
+        return Failure("VALIDATION", f"$ORCH_RESULT cannot be read: {fault.strerror}"), None
+    with open(fd, "rb") as file:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            return Failure("VALIDATION", "$ORCH_RESULT is no regular file any more"), None
+        data = file.read(LARGEST_RESULT + 1)
+    if len(data) > LARGEST_RESULT:
+        return Failure("VALIDATION", f"$ORCH_RESULT holds more than {LARGEST_RESULT} bytes"), None
+    return _parse(data)
 
 
 def _parse(data: bytes) -> tuple[Failure | None, Any]:

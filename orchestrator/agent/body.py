@@ -105,7 +105,9 @@ def _give(talk: socket.socket, result: Any) -> NoReturn:
         raise ValidationFault(fault)
     text = json.dumps(result, separators=(",", ":"))
     if len(text) > LARGEST_RESULT:
-        raise ValidationFault(f"its result is {len(text)} bytes of JSON, more than {LARGEST_RESULT}: write a file, return its path")
+        raise ValidationFault(
+            f"its result is {len(text)} bytes of JSON, more than {LARGEST_RESULT}: write a file, return its path"
+        )
     flush()
     _send(talk, {"kind": "result", "value": result})
     os._exit(0)
@@ -209,4 +211,3 @@ def _read_order(fd: int) -> dict[str, Any]:
         file.seek(0)
         task = json.loads(file.read())
     return dict(task)
-

@@ -42,9 +42,10 @@ class Group:
 class Groups:
     """The groups of one agent."""
 
-    def __init__(self, agent: str) -> None:
-        self._agent = agent
-        self._folder = "" if os.environ.get("ORCH_NO_CGROUP") == "1" else _usable(agent)
+    def __init__(self) -> None:
+        # never the name of another agent's group: killing by a name that two share would end the other's work
+        self._prefix = f"orch-{os.getpid()}-{os.urandom(6).hex()}"
+        self._folder = "" if os.environ.get("ORCH_NO_CGROUP") == "1" else _usable(self._prefix)
         self._busy: list[Group] = []
         if self._folder:
             _remove_forgotten(self._folder)
@@ -56,7 +57,7 @@ class Groups:
     def make(self, name: str) -> Group | None:
         if not self._folder:
             return None
-        path = f"{self._folder}/orch-{self._agent}-{name}"
+        path = f"{self._folder}/{self._prefix}-{name}"
         try:
             os.mkdir(path, 0o700)
         except OSError:
@@ -70,17 +71,19 @@ class Groups:
         self._busy = [each for each in self._busy if not each.remove()]
 
 
-def _usable(agent: str) -> str:
+def _usable(prefix: str) -> str:
     """The folder below which groups can be made, killed and removed; empty if there is none."""
     folder = _own_folder()
     if not folder:
         return ""
-    trial = f"{folder}/orch-{agent}-trial"
+    trial = f"{folder}/{prefix}-trial"
     try:
         os.mkdir(trial, 0o700)
     except OSError:
         return ""
-    fits = all(os.access(f"{place}/{name}", os.W_OK) for place, name in ((trial, "cgroup.kill"), (folder, "cgroup.procs")))
+    fits = all(
+        os.access(f"{place}/{name}", os.W_OK) for place, name in ((trial, "cgroup.kill"), (folder, "cgroup.procs"))
+    )
     os.rmdir(trial)
     return folder if fits else ""
 
@@ -101,7 +104,8 @@ def _own_folder() -> str:
 def _remove_forgotten(folder: str) -> None:
     """Empty groups of agents that were killed; one that holds a process cannot be removed by this."""
     for name in os.listdir(folder):
-        if name.startswith("orch-"):
+        pid = name.split("-")[1] if name.startswith("orch-") and name.count("-") > 1 else ""
+        if pid.isdigit() and not os.path.exists(f"/proc/{pid}"):
             try:
                 os.rmdir(f"{folder}/{name}")
             except OSError:

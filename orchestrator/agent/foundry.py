@@ -31,6 +31,7 @@ _LARGEST = 65536
 _LOG_BYTES = 1024 * 1024
 _STARTS = 2  # a template that does not even come up is tried this often
 _RETRY_SECONDS = 0.02
+_DYING_SECONDS = 0.2
 _PROGRAM = "import sys; sys.path.append(sys.argv.pop(1)); from orchestrator.agent.template import main; main()"
 
 
@@ -221,17 +222,28 @@ class Foundry:
         except OSError:
             data = b""
         if not data:
-            # its end of the socket is closed: either it is dead, and will be reaped, or user code closed what is not its own
-            if self._ending is None and self._pid is not None:
-                process.insist([self._pid])
-            if self._socket is not None:
-                self._site.loop.unwatch(self._socket.fileno())
+            self._on_silence()
             return
         try:
             message = json.loads(data)
         except ValueError:
             return
         self._hear(message)
+
+    def _on_silence(self) -> None:
+        """Its end of the socket is closed: it is dying, and will be reaped, or user code closed what is not its own."""
+        if self._socket is not None:
+            self._site.loop.unwatch(self._socket.fileno())
+        pid = self._pid
+        self._site.loop.after(_DYING_SECONDS, lambda: self._on_closed_by_others(pid))
+
+    def _on_closed_by_others(self, pid: int | None) -> None:
+        if pid is None or pid != self._pid or self._ending is not None:
+            return
+        if self._importing:
+            self._break(self._importing, "closed descriptors that it had not opened")
+        self._end()
+        self._settle()
 
     def _hear(self, message: dict[str, Any]) -> None:
         if "up" in message:

@@ -51,8 +51,8 @@ class BoundedLog:
         try:
             disk.make_folder(self.path.parent)
             self._fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        except OSError:
-            self._fd = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+        except OSError:  # from here on every write fails, and is counted
+            self._fd = -1
         self._size = 0
 
     def _turn(self) -> None:

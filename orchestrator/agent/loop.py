@@ -111,11 +111,11 @@ class Loop:
         self._take_signals()
         for key, mask in events:
             if self._selector.get_map().get(key.fd) is key:
-                self._guard(f"descriptor {key.fd}", lambda key=key, mask=mask: key.data(mask))  # type: ignore[misc]
+                self.guard(f"descriptor {key.fd}", lambda key=key, mask=mask: key.data(mask))  # type: ignore[misc]
         self._fire()
         ready, self._ready = self._ready, {}
         for task in ready:
-            self._guard(task.name, task.step)
+            self.guard(task.name, task.step)
 
     def _sleep(self) -> float:
         while self._timers and self._timers[0].call is None:
@@ -137,7 +137,7 @@ class Loop:
             if number == signal.SIGCHLD:
                 self.reap()
             elif number in self.on_signal:
-                self._guard(signal.Signals(number).name, self.on_signal[number])
+                self.guard(signal.Signals(number).name, self.on_signal[number])
 
     def _fire(self) -> None:
         now = clock.ticking()
@@ -147,9 +147,9 @@ class Loop:
             timer = heapq.heappop(self._timers)
             if timer.call is not None:
                 call, timer.call = timer.call, None
-                self._guard("timer", call)
+                self.guard("timer", call)
 
-    def _guard(self, name: str, call: Callable[[], None]) -> None:
+    def guard(self, name: str, call: Callable[[], None]) -> None:
         """A fault in one part is written down and harms no other part."""
         try:
             call()

@@ -21,7 +21,11 @@ class Output:
         self.lines = Lines(on_progress)
         self._loop = loop
         self._log = BoundedLog(path, most)
-        self._end, self.pipe = os.pipe2(os.O_CLOEXEC)
+        try:
+            self._end, self.pipe = os.pipe2(os.O_CLOEXEC)
+        except OSError:
+            self._log.close()
+            raise
         os.set_blocking(self._end, False)
         try:
             fcntl.fcntl(self.pipe, fcntl.F_SETPIPE_SZ, _CHUNK)

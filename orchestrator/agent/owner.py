@@ -19,7 +19,13 @@ _CHUNK = 262144
 class Connection:
     """One socket; messages wait here until the pass is over, so that each pass costs one write."""
 
-    def __init__(self, sock: socket.socket, loop: Loop, heard: Callable[[Connection, dict[str, Any]], None], closed: Callable[[Connection], None]) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        loop: Loop,
+        heard: Callable[[Connection, dict[str, Any]], None],
+        closed: Callable[[Connection], None],
+    ) -> None:
         self.link = Link()
         self.epoch: int | None = None
         self._socket = sock
@@ -78,7 +84,7 @@ class Connection:
         for message in self._decode(data):
             if not self.is_open:
                 return
-            self._heard(self, message)
+            self._loop.guard(f"message {message['kind']}", lambda message=message: self._heard(self, message))  # type: ignore[misc]
 
     def _decode(self, data: bytes) -> list[dict[str, Any]]:
         try:
@@ -92,7 +98,9 @@ class Connection:
 class Door:
     """The Unix socket that successors come through."""
 
-    def __init__(self, folder: Path, loop: Loop, came: Callable[[socket.socket], None], log: Callable[[str], None]) -> None:
+    def __init__(
+        self, folder: Path, loop: Loop, came: Callable[[socket.socket], None], log: Callable[[str], None]
+    ) -> None:
         self._folder = folder
         self._loop = loop
         self._came = came

@@ -29,7 +29,6 @@ def main(arguments: list[str]) -> int:
     options = dict(zip(arguments[::2], arguments[1::2], strict=True))
     project = Path(options["--project"])
     agent = options["--agent"]
-    os.umask(0o077 | os.umask(0o077))
     service = Agent(project, agent)
     service.open(socket.socket(fileno=int(options["--owner-fd"])))
     gc.freeze()
@@ -231,7 +230,13 @@ class Agent:
 
     def _roster(self) -> dict[str, Any]:
         attempts = [
-            {"attempt": trial.key, "step": trial.step, "pid": trial.pid, "ticks": trial.ticks, "started_at": trial.started_at}
+            {
+                "attempt": trial.key,
+                "step": trial.step,
+                "pid": trial.pid,
+                "ticks": trial.ticks,
+                "started_at": trial.started_at,
+            }
             for trial in self._trials.values()
         ]
         return {
@@ -314,5 +319,3 @@ def _clear(folder: Path, keep: tuple[str, ...]) -> None:
                 os.unlink(path)
         except OSError:
             pass
-
-

@@ -21,7 +21,7 @@ class Site:
         self.loop = loop
         self.log = log
         self.census = Census(loop)
-        self.groups = Groups(agent)
+        self.groups = Groups()
         self.python = ""
         self.load_timeout = 30.0
         self.beat_interval = 2.0

@@ -74,7 +74,10 @@ class Census:
         tops = [
             entry
             for entry in table.values()
-            if entry.parent == self._me and not entry.is_over and not self.knows(entry.pid) and self._may_belong(entry, key)
+            if entry.parent == self._me
+            and not entry.is_over
+            and not self.knows(entry.pid)
+            and self._may_belong(entry, key)
         ]
         if root is not None and (entry := table.get(root)) is not None and not entry.is_over:
             tops.append(entry)

@@ -31,7 +31,7 @@ from orchestrator.core.integration import (
 )
 from orchestrator.core.names import AttemptId, Identity
 from orchestrator.core.outcome import NEVER_STARTED, Outcome
-from orchestrator.core.reconcile import ALIVE, Finding
+from orchestrator.core.reconcile import ALIVE, DEAD, Finding
 from orchestrator.core.wire import VERSION
 from orchestrator.errors import InternalFault
 from orchestrator.ports import Inbox
@@ -85,11 +85,11 @@ class LocalBridge:
             return IntegrationResult(self._state == ACTIVE, self._state, self.agent, self._changes[-1])
 
     def health_check(self) -> HealthStatus:
-        own, now = self._own, clock.ticking()
-        return HealthStatus(
-            self._state, own and own.latency, own and now - own.heard_at, len(self._keeper), own.sent if own else 0,
-            own.received if own else 0, own.unacknowledged if own else 0, self._restarts, tuple(self._changes),
-        )  # fmt: skip
+        own, common = self._own, (len(self._keeper), self._restarts, tuple(self._changes))
+        if own is None:
+            return HealthStatus(self._state, None, None, *common)
+        silence = clock.ticking() - own.heard_at
+        return HealthStatus(self._state, own.latency, silence, *common, own.sent, own.received, own.unacknowledged)
 
     def recover_integration(self) -> RecoveryResult:
         """Reach again who is still there, undisturbed in its work; if it is gone, another takes its place."""
@@ -131,12 +131,15 @@ class LocalBridge:
                 self._end(action)
 
     def take_over(self, findings: list[Finding]) -> list[Finding]:
-        """Become the owner of every agent that is alive; each finding comes back with what that agent has in hand."""
+        """Become the owner of every agent that is alive; each finding comes back with what that agent has in hand.
+
+        One whose folder somebody took away can never be reached again: it is ended, as a dead one is swept after.
+        """
         return [self._greeted(finding) if finding.life == ALIVE else finding for finding in findings]
 
     def sweep(self, findings: list[Finding], attempts: list[Identity]) -> list[str]:
         """What dead agents left running, because everything that could have ended it was killed at once."""
-        dead = [finding.agent for finding in findings if finding.life == survey.DEAD]
+        dead = [finding.agent for finding in findings if finding.life == DEAD]
         return process.end_orphans(self._root, dead, attempts) if dead or attempts else []
 
     def clear(self, agents: Iterable[str]) -> None:
@@ -199,6 +202,9 @@ class LocalBridge:
     def _greeted(self, finding: Finding) -> Finding:
         """The finding with its roster, or without if it does not answer: then it keeps what it has."""
         folder = self._agents / finding.agent
+        if not folder.exists() and finding.identity is not None:
+            process.end_by_identity(finding.identity, 1.0)
+            return finding.replace(life=DEAD)
         try:
             conversation = Conversation(connect(folder), finding.agent, finding.identity)
         except OSError:

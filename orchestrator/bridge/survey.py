@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,13 @@ from orchestrator.core.outcome import Outcome
 from orchestrator.core.reconcile import ALIVE, DEAD, UNKNOWABLE, Finding
 
 
-def survey(system: Path) -> list[Finding]:
-    """One finding for each agent that left a folder: is it alive, and which outcomes wait there."""
+def survey(system: Path, known: Mapping[str, Identity]) -> list[Finding]:
+    """One finding for each agent that has a folder, and for each that is `known` and alive although it has none."""
     folders = sorted(path for path in (system / "agents").glob("*") if path.is_dir())
-    return [_look(folder) for folder in folders]
+    found = [_look(folder) for folder in folders]
+    names = {finding.agent for finding in found}
+    strays = [(agent, who, _life(who)) for agent, who in known.items() if agent not in names]
+    return [*found, *(Finding(agent, life, who) for agent, who, life in strays if life != DEAD)]
 
 
 def _look(folder: Path) -> Finding:

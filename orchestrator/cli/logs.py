@@ -36,7 +36,7 @@ def command(
 
 def _path(root: Path, number: int, attempt: int | None) -> Path:
     folder = root / "system" / "logs" / "phases" / str(number)
-    there = sorted((int(path.stem) for path in folder.glob("*.log") if path.stem.isdigit()), default=[])
+    there = sorted(int(path.stem) for path in folder.glob("*.log") if path.stem.isdigit())
     if not there:
         known = Look(root).state.phases
         if known and number not in known:

@@ -44,5 +44,5 @@ def _root(
 
 def main() -> None:
     codes: list[int] = []
-    code = guarded(lambda: codes.append(int(app(standalone_mode=True) or 0)))
+    code = guarded(lambda: codes.append(int(app(prog_name="orch") or 0)))
     sys.exit(code or (codes[0] if codes else 0))

@@ -168,11 +168,11 @@ def _lost(phase: PhaseState, why: str) -> Outcome:
 def _run_asked(draft: Draft, seen: obs.RunAsked) -> None:
     run, rules = draft.state.run, draft.plan.rules
     fresh = seen.new or not run.id
-    opening = {
-        "run": seen.run if fresh else run.id, "scope": seen.scope, "owner": seen.owner, "command": seen.command,
-        "jobs": draft.mode.jobs, "heartbeat_timeout": rules.heartbeat_timeout, "stale_after": rules.stale_after,
-    }  # fmt: skip
-    draft.note_run(ev.RunStarted(**opening, due=seen.due) if fresh else ev.RunContinued(**opening))
+    name = seen.run if fresh else run.id
+    opening = (
+        name, seen.scope, seen.owner, seen.command, draft.mode.jobs, rules.heartbeat_timeout, rules.stale_after
+    )  # fmt: skip
+    draft.note_run(ev.RunStarted(*opening, due=seen.due) if fresh else ev.RunContinued(*opening))
     if fresh or run.plan != draft.plan.digest:
         draft.note_run(ev.PlanAdopted(draft.plan.digest, draft.plan.titles()))
     draft.opened = True

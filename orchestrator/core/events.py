@@ -164,6 +164,8 @@ class AttemptWithdrawn(_AttemptEvent):
 
 
 class PhaseCompleted(_AttemptEvent):
+    nested: ClassVar[dict[str, Any]] = {"leftovers": tuple}
+
     duration_seconds: float
     result: Any = None
     log: str = ""

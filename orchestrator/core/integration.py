@@ -37,8 +37,8 @@ class HealthStatus(Value):
     latency_seconds: float | None = None  # of the last ping that came back
     last_contact_seconds: float | None = None  # how long ago anything was heard
     attempts: int = 0
+    restarts: int = 0
+    changes: tuple[str, ...] = ()  # the last changes of state, each with its cause
     sent: int = 0
     received: int = 0
     unacknowledged: int = 0
-    restarts: int = 0
-    changes: tuple[str, ...] = ()  # the last changes of state, each with its cause

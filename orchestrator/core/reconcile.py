@@ -14,7 +14,7 @@ ALIVE, DEAD, UNKNOWABLE = "alive", "dead", "unknowable"
 
 
 class Finding(Value):
-    """What was found of one agent. `roster` is None where nobody asked it (a reader) or it did not answer."""
+    """What was found of one agent; one that left in order leaves nothing to find. `roster` is None where nobody asked it (a reader) or it did not answer."""
 
     agent: str
     life: str
@@ -44,9 +44,11 @@ def _of_attempt(
     finding = found.get(phase.agent or "")
     if finding is not None and attempt in finding.outcomes:
         return []
+    if finding is None:
+        return [obs.NeverStarted(attempt)]  # it left in order, folder and all: it had nothing in hand
     since = phase.started_at or ""
-    owner = _name(phase.agent, state.agents.get(phase.agent or ""))
-    if finding is None or finding.life == DEAD:
+    owner = _name(phase.agent, finding.identity or state.agents.get(phase.agent or ""))
+    if finding.life == DEAD:
         return [obs.OwnerDead(attempt, owner, since, "its process is not there any more")]
     if finding.life == UNKNOWABLE:
         age = now - epoch(since) if since else 0.0
@@ -59,7 +61,7 @@ def _of_attempt(
 
 def _gone(state: State, found: Mapping[str, Finding]) -> list[obs.Observation]:
     return [
-        obs.AgentGone(agent, "its process is not there any more")
+        obs.AgentGone(agent, "its process is not there any more" if agent in found else "it left")
         for agent in state.agents
         if agent not in found or found[agent].life == DEAD
     ]

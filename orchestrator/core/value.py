@@ -14,11 +14,13 @@ class Value:
     """Subclasses annotate their fields; equality looks at the class and every field."""
 
     _fields: ClassVar[tuple[str, ...]] = ()
+    _known: ClassVar[frozenset[str]] = frozenset()
     _defaults: ClassVar[dict[str, Any]] = {}
 
     def __init_subclass__(cls) -> None:
         own = tuple(name for name, kind in cls.__annotations__.items() if not kind.startswith("ClassVar"))
         cls._fields = (*cls._fields, *own)
+        cls._known = frozenset(cls._fields)
         cls._defaults = {**cls._defaults, **{name: cls.__dict__[name] for name in own if name in cls.__dict__}}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -26,7 +28,7 @@ class Value:
         fields.update(self._defaults)
         fields.update(zip(self._fields, args, strict=False))
         fields.update(kwargs)
-        if len(fields) != len(self._fields) or len(args) > len(self._fields):
+        if len(fields) != len(self._fields) or len(args) > len(self._fields) or not fields.keys() >= self._known:
             missing = [name for name in self._fields if name not in fields]
             unknown = [name for name in fields if name not in self._fields]
             raise TypeError(f"{type(self).__name__}: missing {missing}, unknown {unknown}, {len(args)} positional")

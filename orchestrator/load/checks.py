@@ -20,7 +20,8 @@ Wrong = Callable[[str, str], Any]
 Reader = Callable[[Any, Wrong], Any]
 
 NAME_LENGTH = 80
-SMALLEST_MEMORY = 1_000_000
+SMALLEST_MEMORY, LARGEST_MEMORY = 1_000_000, 2**62
+LARGEST = 999_999_999  # of numbers of phases, tries and open files
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)")
@@ -84,13 +85,17 @@ def _meant(key: str, written: Written) -> str:
 
 
 def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST
 
 
 def _shown(value: object) -> str:
     if isinstance(value, dict) and len(value) == 1 and "" in value:  # what Python wrote and JSON cannot hold
         return str(value[""])
-    return repr(value) if len(repr(value)) <= 80 else f"{repr(value)[:77]}..."
+    try:
+        text = repr(value)
+    except ValueError:  # Python refuses to write out a number of more than 4300 digits
+        return "a number too long to show"
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 # ── one reader for each key: the value as a Spec has it, or None and a word about what is wrong ────────────────
@@ -98,7 +103,8 @@ def _shown(value: object) -> str:
 
 def _number(value: Any, wrong: Wrong) -> Any:
     if not _is_whole(value):
-        return wrong(f"number: {_shown(value)} is not a whole number", "number = 3")
+        digits = " of at most nine digits" if type(value) is int else ""
+        return wrong(f"number: {_shown(value)} is not a whole number{digits}", "number = 3")
     return value
 
 
@@ -143,15 +149,15 @@ def _duration(key: str) -> Reader:
 def _seconds(key: str, value: Any, wrong: Wrong) -> Any:
     try:
         return seconds(value)
-    except ValueError as error:
-        if "ten years" in str(error):
+    except (ValueError, OverflowError) as error:
+        if "ten years" in str(error) or isinstance(error, OverflowError):
             return wrong(f"{key}: {_shown(value)} is no length of time for this", "write one between 0 and ten years")
         return wrong(f"{key}: {_shown(value)} is not a duration", 'write seconds, or "90s", "10m", "2h", "1d"')
 
 
 def _tries(key: str) -> Reader:
     def read(value: Any, wrong: Wrong) -> Any:
-        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        if not _is_whole(value) or value < 0:
             return wrong(f"{key}: {_shown(value)} is not a whole number from 0 up", f"{key} = 3")
         return value
 
@@ -251,18 +257,20 @@ def _memory(value: Any, wrong: Wrong) -> Any:
     size = _size(value)
     if size is None:
         return wrong(f"memory: {_shown(value)} is not a size", 'memory = "500MB", or bytes')
+    if size > LARGEST_MEMORY:
+        return wrong(f"memory: {_shown(value)} is more than any machine has", 'memory = "500MB"')
     if size < SMALLEST_MEMORY:
-        return wrong(f"memory: {size} bytes is too little for any process to start", 'memory = "500MB"')
-    return size
+        return wrong(f"memory: {size:g} bytes is too little for any process to start", 'memory = "500MB"')
+    return int(size)
 
 
-def _size(value: object) -> int | None:
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value >= 0:
-        return int(value)
+def _size(value: object) -> float | None:
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
     match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is None or match[2].upper() not in _UNITS:
         return None
-    return int(float(match[1]) * _UNITS[match[2].upper()])
+    return float(match[1]) * _UNITS[match[2].upper()]
 
 
 def _cpu(value: Any, wrong: Wrong) -> Any:
@@ -271,7 +279,7 @@ def _cpu(value: Any, wrong: Wrong) -> Any:
 
 
 def _open_files(value: Any, wrong: Wrong) -> Any:
-    if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
+    if not _is_whole(value) or value <= 0:
         return wrong(f"open_files: {_shown(value)} is not a whole number above 0", "open_files = 256")
     return value
 

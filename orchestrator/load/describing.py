@@ -20,6 +20,7 @@ from orchestrator.errors import InternalFault
 _PROGRAM = "import sys; sys.path.append(sys.argv.pop(1)); from orchestrator.phasefile import main; main()"
 _ABOVE = str(Path(__file__).resolve().parents[2])  # the folder that holds our package
 _START = 30.0  # seconds for Python itself to start on a busy machine
+_LAST_OF_TREE = 5.0  # seconds for a tree that keeps forking, then others have to look after it
 _LAST_WORDS = 1.0  # seconds between the end of the connection and the end of the process
 
 Answer = dict[str, Any]
@@ -43,13 +44,15 @@ def _started(root: Path, files: list[str]) -> Iterator[_Describer]:
     ours, theirs = socket.socketpair()
     argv = (sys.executable, "-P", "-c", _PROGRAM, _ABOVE, str(theirs.fileno()))
     keep = (theirs.fileno(),)
+    process.become_subreaper()
+    before = _children()
     with ours:
         with theirs:
-            pid = process.start(process.Launch(argv, cwd=str(root), keep_fds=keep, is_subreaper=True))
+            pid = process.start(process.Launch(argv, cwd=str(root), keep_fds=keep))
         try:
             yield _Describer(pid, ours, json.dumps({"root": str(root), "files": files}).encode() + b"\n")
         finally:
-            _end_tree(pid)
+            _end_all_but(before)
 
 
 class _Describer:
@@ -153,12 +156,14 @@ def _short(seconds: float) -> str:
     return f"{seconds:g}s" if seconds < 60 else span(seconds)
 
 
-def _end_tree(pid: int) -> None:
-    """Children first: those of a dead parent would be nobody's. What is left of the session after that goes too."""
-    for _ in range(100):
-        found = process.descendants(pid)
-        process.insist(found)
-        if not found:
-            break
-    process.end_group(pid)
-    process.insist([entry.pid for entry in process.scan().values() if entry.session == pid and not entry.is_over])
+def _end_all_but(before: list[int]) -> None:
+    """The process and all it started: we are subreaper, so what it leaves comes to us, one generation after another."""
+    deadline = clock.ticking() + _LAST_OF_TREE
+    while (ours := [child for child in _children() if child not in before]) and clock.ticking() < deadline:
+        for child in ours:
+            process.end_group(child)
+
+
+def _children() -> list[int]:
+    """Ours, those that are over and wait to be reaped among them."""
+    return [entry.pid for entry in process.scan().values() if entry.parent == os.getpid()]

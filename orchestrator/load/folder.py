@@ -69,12 +69,9 @@ def _bytes_of(root: Path, file: str) -> bytes | Fault:
     if not file.isprintable():
         return Fault(repr(file)[1:-1], None, "its name holds characters that cannot be printed", "rename it")
     try:
-        # A pipe under this name would make a plain open wait for ever.
-        fd = os.open(root / file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        with open(fd, "rb") as opened:
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
-                return Fault(file, None, "is not a file", "begin its name with _ if it is no phase")
-            data = opened.read()
+        if not stat.S_ISREG(os.stat(root / file).st_mode):  # opening a pipe would wait for ever
+            return Fault(file, None, "is not a file", "begin its name with _ if it is no phase")
+        data = (root / file).read_bytes()
     except OSError as error:
         hint = "check the link" if os.path.islink(root / file) else "check who may read it"
         return Fault(file, None, f"cannot be read: {error.strerror}", hint)

@@ -33,6 +33,18 @@ def peek(root: Path, cache: Path, *, trust: bool = True) -> Definitions | None:
     return None if found.faults else cached.read(cache, root, cached.key(found.sources))
 
 
+def glance(root: Path, *, trust: bool = True) -> list[Fault]:
+    """What is wrong with the files as far as reading tells: for whoever looks while they are being written."""
+    found = folder.read(root, trust=trust)
+    faults = list(found.faults)
+    for file, data in found.sources.items():
+        if file.endswith(".toml"):
+            faults += tables.parse(file, data, "")[1]
+        elif (fault := static.syntax_fault(file, data)) is not None:
+            faults.append(fault)
+    return faults
+
+
 class _Loading:
     """One load, while it is under way."""
 
@@ -81,7 +93,7 @@ class _Loading:
     def _take_failed(self, file: str, answer: dict[str, Any]) -> None:
         kind, text, place, line = (answer[key] for key in ("type", "message", "file", "line"))
         if answer["syntax"]:
-            fault = Fault(place, line or None, f"is not Python: {text}", "correct this line")
+            fault = static.not_python(place, line, text)
             self._faults += [fault] if fault not in self._faults else []
             self._unread |= static.numbers_in(self.sources[file])
             return

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.load.definitions import Written
+from orchestrator.load.definitions import Fault, Written
 
 if TYPE_CHECKING:
     import ast
@@ -39,6 +39,22 @@ def _key_lines(data: bytes) -> dict[tuple[int, str], int]:
 def numbers_in(data: bytes) -> set[int]:
     """Numbers that a file seems to define which cannot be read otherwise."""
     return {int(first or second) for first, second in _NUMBER.findall(data.decode(errors="replace"))}
+
+
+def syntax_fault(file: str, data: bytes) -> Fault | None:
+    import ast
+
+    try:
+        ast.parse(data)
+    except SyntaxError as error:
+        return not_python(file, error.lineno, error.msg)
+    except (ValueError, RecursionError, MemoryError) as error:
+        return not_python(file, None, str(error))
+    return None
+
+
+def not_python(file: str, line: int | None, why: str) -> Fault:
+    return Fault(file, line or None, f"is not Python: {why}", "correct this line")
 
 
 def _decorators(data: bytes) -> Iterator[tuple[ast.FunctionDef, ast.Call]]:

@@ -22,6 +22,8 @@ def parse(file: str, data: bytes, digest: str) -> tuple[list[Written], list[Faul
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         return [], [_syntax(file, text, str(error))]
+    except ValueError:
+        return [], [Fault(file, None, "holds a number of thousands of digits", "correct it")]
     except RecursionError:
         return [], [Fault(file, None, "is nested too deeply", "write each phase as a table of its own: [[phase]]")]
     tables = document.pop("phase", [])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 from orchestrator import clock, process
@@ -53,6 +54,14 @@ def silent_for(found: Holder, system: Path) -> float:
     return max(0.0, now - epoch(found.since))
 
 
+def _end(who: Identity, life: str, grace: float) -> bool:
+    """One that is stopped is not asked: woken by the question, it would end its work, which can go on without it."""
+    if life == process.STOPPED:
+        process.send(who, signal.SIGKILL)
+        return process.await_end(who, grace)
+    return process.end_by_identity(who, grace)
+
+
 def _deal_with(found: Holder, system: Path, patience: Patience) -> list[str]:
     """A run that is alive and beats keeps the lock; one that hangs is ended; one that was stopped is named."""
     if not patience.ends_hung:
@@ -65,7 +74,7 @@ def _deal_with(found: Holder, system: Path, patience: Patience) -> list[str]:
         )
     if life not in (process.STOPPED, process.ALIVE) or (life == process.ALIVE and silence < patience.heartbeat_timeout):
         raise active(found)
-    if not process.end_by_identity(found.identity, patience.kill_grace):
+    if not _end(found.identity, life, patience.kill_grace):
         raise active(found)
     what = "was stopped" if life == process.STOPPED else f"hung: its loop had been silent for {span(silence)}"
     return [f"took over from pid {found.identity.pid}, which {what}; it was ended"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from orchestrator.core import events as ev
@@ -53,7 +53,7 @@ class JsonLines:
 
 
 def _clock(moment: Moment) -> str:
-    return datetime.fromtimestamp(moment.now).strftime("%H:%M:%S")
+    return datetime.fromtimestamp(moment.now).astimezone().strftime("%H:%M:%S")
 
 
 def _label(number: int, state: State) -> str:
@@ -140,7 +140,8 @@ def summary(state: State, plan: Plan) -> str:
 
 
 def hints(event: ev.RunEnded, state: State, plan: Plan) -> list[str]:
-    failed = [number for number in sorted(plan.specs) if state.phase(number).status == "failed" and number in state.run.scope]
+    asked = [number for number in sorted(plan.specs) if number in state.run.scope]
+    failed = [number for number in asked if state.phase(number).status == "failed"]
     if event.verdict == "waiting":
         due = min(phase.retry_at or "" for phase in state.phases.values() if phase.status == "retry_wait")
         return [f"          the next retry is due {due}; `orch run` honours it"]
@@ -149,7 +150,7 @@ def hints(event: ev.RunEnded, state: State, plan: Plan) -> list[str]:
     return []
 
 
-_TOLD = {
+_TOLD: dict[type[ev.Event], Callable[..., list[str]]] = {
     ev.RunStarted: _opened,
     ev.RunContinued: _opened,
     ev.AttemptIntended: _intended,

@@ -141,6 +141,7 @@ class Driven:
         assert found is not None
         self.identity: Identity = found
         self.owner = Owner(here)
+        self._owners = [self.owner]
 
     def log(self) -> str:
         return (self.folder / "agent.log").read_text() if (self.folder / "agent.log").exists() else ""
@@ -150,7 +151,8 @@ class Driven:
         place = os.open(self.folder, os.O_PATH | os.O_DIRECTORY)
         sock.connect(f"/proc/self/fd/{place}/sock")
         os.close(place)
-        return Owner(sock, epoch)
+        self._owners.append(Owner(sock, epoch))
+        return self._owners[-1]
 
     def is_gone(self) -> bool:
         try:
@@ -162,7 +164,8 @@ class Driven:
         wait_for(self.is_gone, seconds)
 
     def end(self) -> None:
-        self.owner.close()
+        for owner in self._owners:
+            owner.close()
         if not self.is_gone():
             process.end_by_identity(self.identity, 5.0)
             self.is_gone()

@@ -112,14 +112,18 @@ def test_a_leftover_of_a_success_is_ended_and_named(stern: Driven) -> None:
 
 def test_a_leftover_that_ignores_sigterm_costs_a_second_at_most(stern: Driven) -> None:
     began = time.monotonic()
-    outcome = stern.owner.run(order(1, "sh -c 'trap \"\" TERM; setsid sleep 1000.25; sleep 1000.25' & sleep 0.1; exit 0", kill_grace=30))
+    outcome = stern.owner.run(
+        order(1, "sh -c 'trap \"\" TERM; setsid sleep 1000.25; sleep 1000.25' & sleep 0.1; exit 0", kill_grace=30)
+    )
     assert outcome.succeeded
     assert outcome.insisted
     assert 0.9 < time.monotonic() - began < 6
 
 
 def test_who_heeds_the_signal_may_tidy_up(stern: Driven) -> None:
-    what = order(1, "trap 'sleep 0.2; echo tidy > tidy; exit 0' TERM; while :; do sleep 0.05; done", timeout=0.3, kill_grace=5)
+    what = order(
+        1, "trap 'sleep 0.2; echo tidy > tidy; exit 0' TERM; while :; do sleep 0.05; done", timeout=0.3, kill_grace=5
+    )
     outcome = stern.owner.run(what)
     assert outcome.kind == "timed_out"
     assert not outcome.insisted
@@ -133,7 +137,10 @@ def test_the_neighbour_is_left_alone(stern: Driven) -> None:
     stern.owner.start(calm)
     stern.owner.wait("started", calm)
     for number in range(1, 4):
-        assert stern.owner.run(order(number, f"{PYTHON} '{CHAIN}' & sleep 1000.25", timeout=0.1, kill_grace=0.1)).kind == "timed_out"
+        assert (
+            stern.owner.run(order(number, f"{PYTHON} '{CHAIN}' & sleep 1000.25", timeout=0.1, kill_grace=0.1)).kind
+            == "timed_out"
+        )
     assert stern.owner.outcome(calm).succeeded
     assert (stern.project / "calm").read_text() == "alive\n"
 

@@ -9,7 +9,9 @@ from orchestrator.core.graph import circle, closure, dependents, longest_path, o
 N = 10_000
 CHAIN = {number: [number - 1] for number in range(N)}
 GRAPHS = st.dictionaries(st.integers(-9, 9), st.lists(st.integers(-9, 9), max_size=4), max_size=12)
-ACYCLIC = GRAPHS.map(lambda needs: {number: [need for need in wanted if need < number] for number, wanted in needs.items()})
+ACYCLIC = GRAPHS.map(
+    lambda needs: {number: [need for need in wanted if need < number] for number, wanted in needs.items()}
+)
 
 
 @pytest.mark.parametrize(
@@ -19,6 +21,7 @@ ACYCLIC = GRAPHS.map(lambda needs: {number: [need for need in wanted if need < n
         ({3: [], 1: [], 2: []}, [1, 2, 3]),
         ({1: [3], 2: [], 3: []}, [2, 3, 1]),
         ({1: [9], 2: [1]}, [1, 2]),
+        ({5: [], 4: [1], 1: [], 3: [1], 2: [1]}, [1, 2, 3, 4, 5]),
         ({1: [2, 2], 2: [], -8: [1]}, [2, 1, -8]),
     ],
 )
@@ -32,6 +35,9 @@ def test_order_holds_every_phase_once_after_its_needs(needs):
     assert sorted(found) == sorted(needs)
     place = {number: index for index, number in enumerate(found)}
     assert all(place[need] < place[number] for number in needs for need in needs[number] if need in needs)
+    for index, number in enumerate(found):
+        ready = [other for other in found[index:] if not set(needs[other]) & set(found[index:])]
+        assert number == min(ready)
 
 
 def test_order_of_a_circle_is_refused_by_name():
@@ -50,6 +56,7 @@ def test_order_of_a_circle_is_refused_by_name():
         ({0: [1], 1: [2], 2: [1], 3: [0]}, [1, 2]),
         ({1: [2], 2: [3], 3: [4, 1], 4: [2]}, [1, 2, 3]),
         ({1: [7]}, None),
+        ({1: [3], 3: [2], 2: [3], 5: [6, 1], 6: [5]}, [2, 3]),
     ],
 )
 def test_circle_names_its_members_in_order(needs, expected):

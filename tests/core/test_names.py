@@ -25,13 +25,16 @@ def test_times_on_disk_come_back():
 
 
 @pytest.mark.parametrize(
-    ("text", "amount"), [(90, 90), (0.5, 0.5), ("90", 90), ("90s", 90), ("1.5m", 90), (" 2h ", 7200), ("1d", 86400), (0, 0)]
+    ("text", "amount"),
+    [(90, 90), (0.5, 0.5), ("90", 90), ("90s", 90), ("1.5m", 90), (" 2h ", 7200), ("1d", 86400), (0, 0)],
 )
 def test_durations(text, amount):
     assert seconds(text) == amount
 
 
-@pytest.mark.parametrize("text", ["", "soon", "10 min", "-5s", -5, "5S", True, None, [], float("nan"), float("inf"), "99999d", "1m30s"])
+@pytest.mark.parametrize(
+    "text", ["", "soon", "10 min", "-5s", -5, "5S", True, None, [], float("nan"), float("inf"), "99999d", "1m30s"]
+)
 def test_what_is_no_duration_is_refused(text):
     with pytest.raises(ValueError, match="duration"):
         seconds(text)
@@ -39,7 +42,15 @@ def test_what_is_no_duration_is_refused(text):
 
 @pytest.mark.parametrize(
     ("amount", "shown"),
-    [(0.314, "0.31s"), (9.5, "9.50s"), (42, "42s"), (59.6, "1m 00s"), (185, "3m 05s"), (7620, "2h 07m"), (100_800, "1d 4h")],
+    [
+        (0.314, "0.31s"),
+        (9.5, "9.50s"),
+        (42, "42s"),
+        (59.6, "1m 00s"),
+        (185, "3m 05s"),
+        (7620, "2h 07m"),
+        (100_800, "1d 4h"),
+    ],
 )
 def test_spans_as_people_read_them(amount, shown):
     assert span(amount) == shown

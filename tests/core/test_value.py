@@ -51,7 +51,10 @@ def test_nobody_writes_to_a_value():
 def test_shown_and_stored_without_defaults():
     assert repr(Named(1, name="a")) == "Named(x=1, name='a')"
     assert Point(1).as_dict() == {"x": 1} and Point(1, 2).as_dict() == {"x": 1, "y": 2}
-    assert Holder((Point(1),), {"a": Point(2, 3)}).as_dict() == {"points": [{"x": 1}], "by_name": {"a": {"x": 2, "y": 3}}}
+    assert Holder((Point(1),), {"a": Point(2, 3)}).as_dict() == {
+        "points": [{"x": 1}],
+        "by_name": {"a": {"x": 2, "y": 3}},
+    }
 
 
 def test_plain_is_what_json_knows():

@@ -1,0 +1,108 @@
+"""Processes by identity: who is alive, and signals that reach nobody else."""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import signal
+import socket
+
+from orchestrator.core.names import Identity
+from orchestrator.process import table
+
+ALIVE, DEAD, STOPPED, UNKNOWABLE = "alive", "dead", "stopped", "unknowable"
+
+
+def host() -> str:
+    """The host's name, and the namespace that its pids are counted in."""
+    try:
+        return f"{socket.gethostname()}/{os.stat('/proc/self/ns/pid').st_ino}"
+    except OSError:
+        return socket.gethostname()
+
+
+def boot() -> str:
+    """The id of this boot; empty where it cannot be read."""
+    return table.read("/proc/sys/kernel/random/boot_id").decode().strip()
+
+
+def identity(pid: int) -> Identity | None:
+    entry = table.entry_of(pid)
+    return None if entry is None else Identity(pid, entry.ticks, boot(), host())
+
+
+def myself() -> Identity:
+    found = identity(os.getpid())
+    if found is None:
+        raise RuntimeError("/proc is not mounted: orch tells processes apart by what it says")
+    return found
+
+
+def is_alive(who: Identity) -> str:
+    """alive, dead, stopped (somebody sent SIGSTOP), or unknowable from here."""
+    here = boot()
+    if who.host != host() or not who.boot or not here:
+        return UNKNOWABLE
+    if who.boot != here:
+        return DEAD
+    entry = table.entry_of(who.pid)
+    if entry is None:
+        return UNKNOWABLE if _is_hidden(who.pid) else DEAD
+    if entry.ticks != who.ticks or entry.is_over:
+        return DEAD
+    return STOPPED if entry.state == "T" else ALIVE
+
+
+def _is_hidden(pid: int) -> bool:
+    """Whether /proc keeps from us (hidepid) a process that exists."""
+    try:
+        fd = os.pidfd_open(pid)
+    except OSError as fault:
+        return fault.errno not in (errno.ESRCH, errno.EINVAL)
+    os.close(fd)
+    return table.entry_of(pid) is None
+
+
+def send(who: Identity, *signals: int) -> bool:
+    """By identity, without a race: the pidfd is opened, then the ticks are compared. False: it is not there."""
+    try:
+        fd = os.pidfd_open(who.pid)
+    except OSError:
+        return False
+    try:
+        entry = table.entry_of(who.pid)
+        if entry is None or entry.ticks != who.ticks or entry.is_over:
+            return False
+        for number in signals:
+            signal.pidfd_send_signal(fd, number)
+        return True
+    except ProcessLookupError:
+        return False
+    finally:
+        os.close(fd)
+
+
+def end_by_identity(who: Identity, grace: float) -> bool:
+    """Ask (one that is stopped is woken to hear it), wait `grace`, insist, wait. False: it is still there."""
+    if not send(who, signal.SIGTERM, signal.SIGCONT) or await_end(who, grace):
+        return is_alive(who) != UNKNOWABLE
+    send(who, signal.SIGKILL)
+    return await_end(who, 5.0)
+
+
+def await_end(who: Identity, patience: float) -> bool:
+    """Whether it ended within `patience` seconds; a child of ours counts as ended when it can be reaped."""
+    try:
+        fd = os.pidfd_open(who.pid)
+    except OSError:
+        return is_alive(who) == DEAD
+    try:
+        entry = table.entry_of(who.pid)
+        if entry is None or entry.ticks != who.ticks or entry.is_over:
+            return True
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        return bool(poll.poll(patience * 1000))
+    finally:
+        os.close(fd)
