@@ -145,19 +145,29 @@ def asked_of_kernel() -> tuple[bool | None, int | None]:
 
 
 def of_identity() -> dict[str, Any]:
-    """Our own identity, twice from here and once from another process: all must agree."""
-    me = process.myself()
-    with child(lambda say: say([process.boot(), process.entry_of(os.getppid()).ticks])) as other:  # type: ignore[union-attr]
+    """What tells this process from all others, twice from here and once from another process: all must agree."""
+    me = os.getpid()
+    first = identity_of(me)
+    with child(lambda say: say(identity_of(me))) as other:
         seen = other.hear()
-    again = process.myself()
-    if me != again or seen != [me.boot, me.ticks]:
+    again = identity_of(me)
+    if not first == again == seen:
         raise ConfigurationFault(
-            f"the identity of a process is not the same each time ({me}, then {again}, from a child {seen}): "
+            f"the identity of a process is not the same each time ({first}, then {again}, from a child {seen}): "
             "orch could not tell an owner that lives from one that died; look at how /proc is mounted"
         )
-    if me.boot and not BOOT_ID.fullmatch(me.boot):
-        raise ConfigurationFault(f"/proc/sys/kernel/random/boot_id says {me.boot!r}, which is no id of a boot")
-    return {"boot_id": me.boot, "start_ticks": me.ticks, "ticks_per_second": os.sysconf("SC_CLK_TCK"), "host": me.host}
+    boot, ticks = first
+    if boot and not BOOT_ID.fullmatch(boot):
+        raise ConfigurationFault(f"/proc/sys/kernel/random/boot_id says {boot!r}, which is no id of a boot")
+    per_second = os.sysconf("SC_CLK_TCK")
+    return {"boot_id": boot, "start_ticks": ticks, "ticks_per_second": per_second, "host": process.host()}
+
+
+def identity_of(pid: int) -> list[Any]:
+    entry = process.entry_of(pid)
+    if entry is None:
+        raise ConfigurationFault(f"/proc does not show process {pid}: orch tells processes apart by it; mount /proc")
+    return [process.boot(), entry.ticks]
 
 
 def of_zone() -> dict[str, Any]:

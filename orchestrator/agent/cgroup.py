@@ -1,4 +1,4 @@
-"""Control groups (version 2) where the system lets us make them: a kill that no fork can run away from. Never required."""
+"""Control groups (version 2) where we may make them: a kill that no fork can run away from; never required."""
 
 from __future__ import annotations
 

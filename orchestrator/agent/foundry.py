@@ -187,7 +187,7 @@ class Foundry:
 
     def _end_steps(self) -> Steps:
         tree = Tree(self._site.census, "", lambda: self._pid)
-        yield from end_tree(tree, 0.0, self._pause, lambda: True, lambda step: None)
+        yield from end_tree(tree, 0.0, self._pause, lambda: True, lambda: None)
         while self._pid is not None:
             self._site.loop.reap()
             if self._pid is not None:
@@ -305,7 +305,7 @@ class Foundry:
         self._site.log(state.sentence)
 
     def _give_up(self, sentence: str) -> None:
-        for file, state in self._files.items():
+        for state in self._files.values():
             if state.status in (UNKNOWN, IMPORTING):
                 state.status, state.sentence = BROKEN, sentence
         self._site.log(sentence)
@@ -360,7 +360,7 @@ def spawn_argv(site: Site, channel: int, order: int) -> tuple[str, ...]:
 
 
 def order_file(site: Site, order: Order, group: Group | None) -> int:
-    """All that the process of an attempt needs to know, in a file without a name: a socket might be too small for it."""
+    """All that the process of an attempt needs to know, in a file without a name: a socket may be too small."""
     fd = os.memfd_create("order", os.MFD_CLOEXEC)
     data = {
         "order": order.as_dict(),

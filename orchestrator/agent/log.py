@@ -16,7 +16,7 @@ _PROGRESS = re.compile(rb"::progress\s+(\d+(?:\.\d+)?)(?:\s*/\s*(\d+(?:\.\d+)?))
 
 
 class BoundedLog:
-    """A file that holds the last of what was written: at half of `most` bytes it becomes `<name>.1`, and a new one begins.
+    """Holds the last of what was written: at half of `most` bytes it becomes `<name>.1`, and a new one begins.
 
     A disk that is full costs lines, never the attempt: what could not be written is counted.
     """

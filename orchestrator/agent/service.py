@@ -1,4 +1,4 @@
-"""The agent as a whole: takes orders, keeps attempts and outcomes, outlives its owner, leaves when nothing is in hand."""
+"""The agent as a whole: takes orders, keeps attempts and outcomes, outlives its owner, leaves when all is done."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from orchestrator.core.outcome import NEVER_STARTED, Failure, Outcome
 from orchestrator.core.wire import VERSION, Link, Order
 
 _LOG_BYTES = 1024 * 1024
-_LEAVE_SECONDS = 5.0  # after SIGTERM: how long an outcome that cannot be written keeps the agent
 
 
 def main(arguments: list[str]) -> int:
@@ -137,15 +136,15 @@ class Agent:
             return
         key = self._site.census.roots.get(pid)
         trial = self._trials.get(key) if key else None
-        if trial is not None and trial.pid == pid and trial.status is None:
-            trial.on_exit(status)
+        if trial is not None and trial.root.living_pid == pid:
+            trial.root.on_exit(status)
         else:
             self._site.census.note_stranger()
 
     def _read_pending(self) -> None:
         for trial in list(self._trials.values()):
-            if trial.is_pending:
-                trial.read_channel()
+            if trial.root.is_pending:
+                trial.root.read_channel()
 
     def _wake_ending(self) -> None:
         for trial in self._trials.values():
@@ -233,9 +232,9 @@ class Agent:
             {
                 "attempt": trial.key,
                 "step": trial.step,
-                "pid": trial.pid,
-                "ticks": trial.ticks,
-                "started_at": trial.started_at,
+                "pid": trial.root.pid,
+                "ticks": trial.root.ticks,
+                "started_at": trial.root.started_at,
             }
             for trial in self._trials.values()
         ]
@@ -297,7 +296,7 @@ class Agent:
         self._say("ended", attempt=key, outcome=outcome.as_dict())
 
     def _on_started(self, trial: Trial) -> None:
-        self._say("started", attempt=trial.key, pid=trial.pid, ticks=trial.ticks, at=trial.started_at)
+        self._say("started", attempt=trial.key, pid=trial.root.pid, ticks=trial.root.ticks, at=trial.root.started_at)
 
     def _on_ended(self, trial: Trial, outcome: Outcome) -> None:
         self._trials.pop(trial.key, None)

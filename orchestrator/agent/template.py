@@ -1,4 +1,4 @@
-"""The template program: imports phase files when told to, and forks attempts of them; user code runs here, not in the agent."""
+"""The template program: imports phase files when told to and forks attempts of them: user code is kept in here."""
 
 from __future__ import annotations
 

@@ -149,9 +149,13 @@ class Tree:
 
 
 def end_tree(
-    tree: Tree, grace: float, pause: Callable[[float], Steps], is_urgent: Callable[[], bool], say: Callable[[str], None]
+    tree: Tree,
+    grace: float,
+    pause: Callable[[float], Steps],
+    is_urgent: Callable[[], bool],
+    insisting: Callable[[], None],
 ) -> Steps:
-    """Ask, wait `grace` (cut short once `is_urgent`), insist until nothing is left. `say` hears that it had to insist."""
+    """Ask, wait `grace` (cut short once `is_urgent`), then insist (`insisting` is told) until nothing is left."""
     found, settled = tree.look()
     if settled and not found:
         return
@@ -163,7 +167,7 @@ def end_tree(
         if tree.is_over():
             return
         wait = min(wait * 1.5, 0.25)
-    say("insist")
+    insisting()
     wait = 0.002
     while not tree.storm():
         yield from pause(wait)

@@ -12,6 +12,29 @@ from orchestrator.core.names import AttemptId, Identity
 from orchestrator.core.wire import VERSION, Link, WireFault
 
 CHUNK = 256 * 1024
+NOTHING_TO_TEND = 10.0
+
+
+class Backoff:
+    """When to try again to reach somebody: at once, then after a second, doubling to thirty."""
+
+    def __init__(self) -> None:
+        self.tries = 0
+        self._due = clock.ticking()
+
+    def is_due(self) -> bool:
+        return clock.ticking() >= self._due
+
+    def due_in(self) -> float:
+        return max(0.0, self._due - clock.ticking())
+
+    def failed(self) -> None:
+        from tenacity import RetryCallState, wait_exponential_jitter  # seventy milliseconds that only a fault costs
+
+        self.tries += 1
+        call: Any = RetryCallState(None, None, (), {})  # type: ignore[arg-type]
+        call.attempt_number = self.tries
+        self._due = clock.ticking() + wait_exponential_jitter(multiplier=1, max=30, jitter=0.5)(call)
 
 
 class Conversation:
@@ -26,6 +49,8 @@ class Conversation:
         self.heard_at = clock.ticking()
         self.latency: float | None = None
         self.sent = self.received = 0
+        self.is_watched = False
+        self.backoff = Backoff()
         self._link = Link()
         self._out = bytearray()
         self._adopt(sock)
@@ -41,9 +66,11 @@ class Conversation:
     def unacknowledged(self) -> int:
         return self._link.unacknowledged
 
-    @property
-    def wants_to_write(self) -> bool:
-        return bool(self._out)
+    def wants_to_be_tended_in(self) -> float:
+        """Seconds: soon where something could not be written, at its next try where it is cut off."""
+        if self.closed:
+            return self.backoff.due_in()
+        return 0.02 if self._out else NOTHING_TO_TEND
 
     def greet(self, epoch: int, owner: Identity, settings: dict[str, Any]) -> None:
         who = owner.as_dict()
@@ -99,7 +126,7 @@ class Conversation:
         self._adopt(sock)
         self._out.clear()
         self._link.reconnected()
-        self.closed = ""
+        self.closed, self.backoff = "", Backoff()
 
     def replay(self, seen: int) -> None:
         self._send(self._link.replay(seen))

@@ -96,8 +96,10 @@ class LocalBridge:
         with self._setting_up:
             if self._state in (ACTIVE, FAILED, UNINITIALIZED) or self._own is None:
                 return RecoveryResult(self._state == ACTIVE, self._state, why=self._changes[-1])
-            tries = self._reconnect(self._own)
-            return RecoveryResult(self._state != DEGRADED, self._state, tries, self._changes[-1])
+            own, until = self._own, clock.ticking() + self._silence
+            while own.closed and own is self._own and clock.ticking() < until:
+                clock.pause(min(0.05, self.tend()))
+            return RecoveryResult(self._state == ACTIVE, self._state, own.backoff.tries, self._changes[-1])
 
     def shutdown(self) -> None:
         """Tell our agent that no more work will come; it ends by itself when nothing is left in its hands."""
@@ -154,7 +156,8 @@ class LocalBridge:
             conversation.flush()
             if conversation.closed:
                 self._put_all(self._lost(conversation))
-            elif now - conversation.heard_at > self._patience(conversation):
+                continue
+            if now - conversation.heard_at > self._patience(conversation):
                 self._put_all(self._read(conversation))  # it was we who did not listen?
                 if clock.ticking() - conversation.heard_at <= self._patience(conversation) or conversation.closed:
                     continue
@@ -163,7 +166,7 @@ class LocalBridge:
             self._pinged_at = now
             for conversation in self._conversations():
                 conversation.ping()
-        return 0.02 if any(one.wants_to_write for one in self._conversations()) else HEALTH_EVERY
+        return min((one.wants_to_be_tended_in() for one in self._conversations()), default=HEALTH_EVERY)
 
     # ---- agents come and go
 
@@ -186,7 +189,7 @@ class LocalBridge:
         self._become(INITIALIZING, f"agent {name} is starting")
         conversation = Conversation(ours, name, process.identity(pid))
         conversation.greet(self._epoch, self._owner, self._settings)
-        self._sources.watch(conversation.fileno(), lambda: self._read(conversation))
+        self._watch(conversation)
         return conversation
 
     def _may_start(self) -> bool:
@@ -219,7 +222,7 @@ class LocalBridge:
             conversation.close()
             return finding
         self._others[finding.agent] = conversation
-        self._sources.watch(conversation.fileno(), lambda: self._read(conversation))
+        self._watch(conversation)
         told = {seen.attempt: seen.outcome for seen in news if isinstance(seen, obs.Ended)}
         return finding.replace(roster=conversation.roster, outcomes={**finding.outcomes, **told})
 
@@ -233,9 +236,12 @@ class LocalBridge:
 
     def _lost(self, conversation: Conversation) -> list[obs.Observation]:
         """Its socket is closed: is it only the socket, or is it gone? Gone, its outcomes on disk still count."""
-        who = conversation.process
-        alive = who is not None and process.is_alive(who) in (process.ALIVE, process.STOPPED)
-        if alive and conversation.roster is not None and self._reconnect(conversation):
+        self._unwatch(conversation)
+        if self._may_be_reached(conversation):
+            if conversation is self._own:
+                self._become(DEGRADED, f"agent {conversation.agent}: {conversation.closed}")
+            if conversation.backoff.is_due():
+                self._reach_again(conversation)
             return []
         self._drop(conversation)
         folder = self._agents / conversation.agent
@@ -255,35 +261,42 @@ class LocalBridge:
         if swept:
             self._note(f"ended what agent {agent} left behind: {', '.join(swept)}")
 
-    def _reconnect(self, conversation: Conversation) -> int:
-        """How many tries it took; 0 if it could not be reached and is given up."""
-        from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
-
-        if conversation is self._own:
-            self._become(DEGRADED, f"agent {conversation.agent}: {conversation.closed}")
-        tries = Retrying(
-            wait=wait_exponential_jitter(initial=0.05, max=1.0), stop=stop_after_delay(2.0),
-            retry=retry_if_exception_type(OSError), sleep=clock.pause,
-        )  # fmt: skip
+    def _reach_again(self, conversation: Conversation) -> None:
+        """One try. What is said meanwhile is kept by the link, and said again after the welcome."""
         try:
-            for attempt in tries:
-                with attempt:
-                    sock = connect(self._agents / conversation.agent)
-        except RetryError:
-            return 0
-        self._sources.forget(conversation.fileno())
+            sock = connect(self._agents / conversation.agent)
+        except OSError:
+            conversation.backoff.failed()
+            return
         conversation.resume(sock)
         conversation.greet(self._epoch, self._owner, self._settings)
-        self._sources.watch(conversation.fileno(), lambda: self._read(conversation))
+        self._watch(conversation)
         if conversation is self._own:
             self._become(ACTIVE, f"agent {conversation.agent} was reached again")
-        return int(tries.statistics["attempt_number"])
+
+    def _may_be_reached(self, conversation: Conversation) -> bool:
+        """Alive, and silent for no longer than we bear; whoever is given up is ended, so that nobody works twice."""
+        who = conversation.process
+        if who is None or process.is_alive(who) not in (process.ALIVE, process.STOPPED):
+            return False
+        if conversation.roster is not None and clock.ticking() - conversation.heard_at <= self._silence:
+            return True
+        process.end_by_identity(who, 0.0)
+        return False
 
     def _drop(self, conversation: Conversation) -> None:
-        if conversation.fileno() >= 0:
-            self._sources.forget(conversation.fileno())
-            conversation.close()
+        self._unwatch(conversation)
+        conversation.close()
         self._others.pop(conversation.agent, None)
+
+    def _unwatch(self, conversation: Conversation) -> None:
+        if conversation.is_watched:
+            self._sources.forget(conversation.fileno())
+            conversation.is_watched = False
+
+    def _watch(self, conversation: Conversation) -> None:
+        self._sources.watch(conversation.fileno(), lambda: self._read(conversation))
+        conversation.is_watched = True
 
     # ---- what is told, and what is heard
 
@@ -361,7 +374,7 @@ class LocalBridge:
         return [*([self._own] if self._own is not None else []), *self._others.values()]
 
     def _conversation(self, agent: str) -> Conversation | None:
-        return next((one for one in self._conversations() if one.agent == agent and not one.closed), None)
+        return next((one for one in self._conversations() if one.agent == agent), None)
 
     def _patience(self, conversation: Conversation) -> float:
         return self._silence if conversation.identity is not None else WELCOME_WITHIN

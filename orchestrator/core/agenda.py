@@ -24,10 +24,10 @@ class Agenda:
         self.scope: Scope = state.run.scope
         self.unmet: dict[int, int] = {}
         self.ready: list[int] = []  # sorted: pending, in the range, every need done
-        self.waiting: list[tuple[float, int]] = []  # sorted: (tick at which the retry is due, number)
+        self.waiting: list[tuple[float, int]] = []  # the same of retries, sorted: (tick at which it is due, number)
         self.watches: dict[int, Watch] = {}
         for number, needs in plan.needs.items():
-            self.unmet[number] = sum(not state.phase(need).is_done for need in needs)
+            self.unmet[number] = sum(not state.phase(need).is_done for need in set(needs))
         for number in (*plan.needs, *(number for number in state.live if number not in plan.needs)):
             self._enter(number, state.phase(number), moment)
 
@@ -52,8 +52,8 @@ class Agenda:
         if phase.is_live:
             strikes_at = moment.tick + self._plan.net_seconds(number)
             self.watches.setdefault(number, Watch(phase.attempt, strikes_at))
-        elif number in self.scope and number in self.unmet:
-            if phase.status == PENDING and not self.unmet[number]:
+        elif number in self.scope and self.unmet.get(number) == 0:
+            if phase.status == PENDING:
                 insort(self.ready, number)
             elif phase.status == RETRY_WAIT:
                 self._due_ticks[number] = moment.tick + _remaining(phase, moment.now)

@@ -69,6 +69,7 @@ def _precedence(observation: obs.Observation) -> int:
 def _ended(draft: Draft, seen: obs.Ended) -> None:
     number, outcome = seen.attempt.phase, seen.outcome
     draft.do(act.TakeOutcome(seen.attempt))
+    draft.over.add(seen.attempt)
     if not draft.is_current(seen.attempt):
         return  # an older attempt, or news of it that came twice
     phase = draft.phase(number)
@@ -126,6 +127,8 @@ def _never_started(draft: Draft, seen: obs.NeverStarted) -> None:
 
 
 def _started(draft: Draft, seen: obs.Started) -> None:
+    if seen.attempt in draft.over:
+        return
     if not draft.is_current(seen.attempt):
         draft.do(act.StopAttempt(seen.attempt, "nobody waits for this attempt any more", insist=True))
         return
@@ -209,7 +212,9 @@ def _asked(draft: Draft, seen: obs.Asked) -> None:
     if earlier is not None:
         draft.do(act.AnswerAsk(seen.ask, earlier["accepted"], earlier["text"]))
         return
-    accepted, text = answer(draft, seen)
+    if seen.ask in draft.answers:
+        return  # it came twice at once
+    accepted, text = draft.answers[seen.ask] = answer(draft, seen)
     draft.note_run(ev.AskAnswered(seen.ask, seen.verb, seen.by, accepted, text, seen.number))
     draft.do(act.AnswerAsk(seen.ask, accepted, text))
 

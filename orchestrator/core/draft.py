@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 
 from orchestrator.core import actions as act
 from orchestrator.core import events as ev
@@ -38,7 +39,11 @@ class Draft:
     def __init__(self, plan: Plan, state: State, agenda: Agenda, moment: Moment, mode: Mode) -> None:
         self.plan, self.state, self.agenda, self.moment, self.mode = plan, state, agenda, moment, mode
         self.opened = self.ended = False
-        self.stopping, self.stopping_code = state.run.stopping, state.run.stopping_code or 0
+        # A turn ends nothing that a run had begun to end: that run is over, or gone.
+        self.stopping = state.run.stopping if mode.starts else None
+        self.stopping_code = state.run.stopping_code or 0
+        self.over: set[AttemptId] = set()  # attempts whose end is among the news
+        self.answers = dict[str, tuple[bool, str]]()
         self.pressed: list[int] = []
         self.recovered: list[int] = []
         self._events: list[ev.Event] = []
@@ -88,18 +93,16 @@ class Draft:
         """The first phases that may start by now: retries that are due and what is ready, smallest number first."""
         delta = self._delta()
         found = {number for number in self._due() if number not in self._changed}
-        for number in self.agenda.ready:
-            if number not in self._changed and not delta.get(number):
-                found.add(number)
-                if len(found) >= most:
-                    break
-        found.update(number for number in {*delta, *self._changed} if self._is_ready_by_now(number, delta))
+        ready = (number for number in self.agenda.ready if number not in self._changed and not delta.get(number))
+        found.update(islice(ready, most))
+        found.update(number for number in {*delta, *self._changed} if self._is_free_by_now(PENDING, number, delta))
         return sorted(found)[:most]
 
     def has_waiting(self) -> bool:
-        return any(self.phase(number).status == RETRY_WAIT for _, number in self.agenda.waiting) or any(
-            phase.status == RETRY_WAIT and number in self.agenda.scope for number, phase in self._changed.items()
-        )
+        if any(self.phase(number).status == RETRY_WAIT for _, number in self.agenda.waiting):
+            return True
+        delta = self._delta()
+        return any(self._is_free_by_now(RETRY_WAIT, number, delta) for number in {*delta, *self._changed})
 
     def _due(self) -> Iterator[int]:
         for tick, number in self.agenda.waiting:
@@ -117,10 +120,11 @@ class Draft:
                     delta[number] = delta.get(number, 0) + (1 if was else -1)
         return delta
 
-    def _is_ready_by_now(self, number: int, delta: dict[int, int]) -> bool:
+    def _is_free_by_now(self, status: str, number: int, delta: dict[int, int]) -> bool:
+        """Does it stand there, with nothing that it needs still missing?"""
         if number not in self.agenda.unmet or number not in self.agenda.scope:
             return False
-        return self.phase(number).status == PENDING and self.agenda.unmet[number] + delta.get(number, 0) == 0
+        return self.phase(number).status == status and self.agenda.unmet[number] + delta.get(number, 0) == 0
 
     def decision(self) -> Decision:
         return Decision(tuple(self._events), tuple(self._actions), tuple(self.pressed), tuple(self.recovered))

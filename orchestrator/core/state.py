@@ -224,7 +224,7 @@ def _run_started(state: State, event: ev.RunStarted, at: str) -> None:
     _opened(state, event, at)
     state.run = state.run.replace(started_at=at, calls=1, due=event.due)
     for number, phase in state.phases.items():
-        state.phases[number] = _kept(phase)
+        state._put(number, _kept(phase))
 
 
 def _kept(phase: PhaseState) -> PhaseState:

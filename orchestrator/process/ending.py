@@ -54,6 +54,7 @@ def end_strays(keep: Collection[int], patience: float = 5.0) -> list[str]:
     while (strays := [pid for pid in children_of(os.getpid()) if pid not in keep]) and clock.ticking() < until:
         names += [name for name in map(describe, strays) if name not in names]
         insist([*strays, *(entry.pid for entry in below(strays, scan()))])
+        clock.pause(0.002)
         for pid in strays:
             _reap_one(pid)
     return names
@@ -61,7 +62,7 @@ def end_strays(keep: Collection[int], patience: float = 5.0) -> list[str]:
 
 def _reap_one(pid: int) -> None:
     try:
-        os.waitpid(pid, 0)
+        os.waitpid(pid, os.WNOHANG)
     except ChildProcessError:
         pass
 

@@ -20,6 +20,7 @@ from orchestrator.store.store import unwritable
 
 POLL = 0.2  # seconds between looks at the folder; the bell makes it sooner
 ANSWERS_KEPT = 100
+UNREAD_FOR = 60.0  # seconds that whoever asked has to read the answer, however many there are
 
 
 class Asks:
@@ -80,9 +81,12 @@ class Asks:
                 return
 
     def _tidy(self) -> None:
-        answers = sorted(self._folder.glob("*.answer"))
-        for path in answers[:-ANSWERS_KEPT]:
-            path.unlink(missing_ok=True)
+        answers = [*self._folder.glob("*.answer")]
+        if len(answers) > ANSWERS_KEPT:
+            written = sorted((path.stat().st_mtime, path) for path in answers)
+            for at, path in written[:-ANSWERS_KEPT]:
+                if clock.now() - at > UNREAD_FOR:
+                    path.unlink(missing_ok=True)
 
 
 class Petition:
@@ -134,7 +138,9 @@ def _read(path: Path) -> Asked | None:
     try:
         data: dict[str, Any] = json.loads(path.read_text())
         number = data.get("number")
-        return Asked(str(data["ask"]), str(data["verb"]), str(data["by"]), None if number is None else int(number))
-    except (OSError, ValueError, KeyError, TypeError):
+        if data["ask"] != path.stem:  # its answer would be laid where nobody looks
+            raise ValueError(f"it calls itself {data['ask']}")
+        return Asked(path.stem, str(data["verb"]), str(data["by"]), None if number is None else int(number))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         path.rename(path.with_suffix(".unreadable"))
         return None

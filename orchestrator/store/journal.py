@@ -71,7 +71,17 @@ def read(path: Path, chain: int, last: int, *, after: int = 0, offset: int = 0) 
             return Read(lines, end, chain, last, False, Damage(path, number, end, _why(error)))
         last += 1
         end += len(raw) + 1
-    return Read(lines, end, chain, last, bool(tail), None)
+    damage = Damage(path, number + 1, end, "its newline is damaged") if _is_whole(tail[:-1], chain) else None
+    return Read(lines, end, chain, last, bool(tail) and damage is None, damage)
+
+
+def _is_whole(raw: bytes, chain: int) -> bool:
+    """A sealed line that something other than its newline follows: no torn write leaves that behind."""
+    try:
+        check(raw, chain)
+    except BadLine:
+        return False
+    return True
 
 
 def _expect(line: Line, seq: int) -> Line:

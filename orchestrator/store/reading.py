@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from orchestrator.core.events import Event
@@ -9,9 +10,10 @@ from orchestrator.core.names import epoch
 from orchestrator.core.state import State
 from orchestrator.errors import StateDamaged
 from orchestrator.store import journal, snapshot
-from orchestrator.store.lines import BadLine
+from orchestrator.store.lines import BadLine, Line
 from orchestrator.store.snapshot import Position
 
+TRIES = 5
 REMEDY = "nothing was touched; put back a copy of system/, or move system/state.json and system/journal away to start from nothing"
 
 
@@ -22,18 +24,30 @@ class Loaded:
         self.state, self.position = state, position
         self.torn = False
         self.notices: list[str] = []
-        self.snapshot_is_good = True
+        self.snapshot_is_exact = True
         self.mend = False  # an older part of the journal is damaged, and proven by the snapshot
 
 
 def read_state(system: Path, *, verify: bool = False) -> Loaded:
     """`verify`: also check the lines that the snapshot covers already (a writer does, before it adds to them)."""
-    for _ in range(5):
+    for _ in range(TRIES):
+        before = _names(system)
         try:
             return _read(system, verify)
-        except FileNotFoundError:
-            continue  # compacted under our eyes: the names have changed, look again
+        except (FileNotFoundError, StateDamaged):
+            if _names(system) == before:
+                raise
+            # compacted under our eyes: what we read did not belong together, look again
     return _read(system, verify)
+
+
+def _names(system: Path) -> tuple[object, ...]:
+    """What changes with each compaction, and not with each line."""
+    try:
+        snapshot_file: object = os.stat(system / "state.json").st_ino
+    except FileNotFoundError:
+        snapshot_file = None
+    return (snapshot_file, *journal.segments(system / "journal"))
 
 
 def _read(system: Path, verify: bool) -> Loaded:
@@ -56,10 +70,13 @@ def _from_journal(system: Path, there: list[journal.Segment], why: BadLine | Non
             raise StateDamaged(f"{system / 'state.json'}: {why}, and there is no journal to prove it", REMEDY)
         return Loaded(State(), Position())
     loaded = _oldest_base(system / "journal", there)
-    loaded.snapshot_is_good = False
-    complaint = "is missing" if why is None else f"is damaged ({why})"
-    loaded.notices.append(f"{system / 'state.json'} {complaint}; the journal proves the state")
+    loaded.snapshot_is_exact = False
     _fold_later(system / "journal", there, loaded)
+    if why is not None and not loaded.position.seq:
+        raise StateDamaged(f"{system / 'state.json'}: {why}, and the journal is empty", REMEDY)
+    complaint = "is missing" if why is None else f"is damaged ({why})"
+    if loaded.position.seq:  # before the first line there is nothing to miss
+        loaded.notices.append(f"{system / 'state.json'} {complaint}; the journal proves the state")
     return loaded
 
 
@@ -99,10 +116,19 @@ def _fold_segment(segment: journal.Segment, offset: int, loaded: Loaded, *, is_l
     if found.damage is not None or (found.torn and not is_last):
         raise StateDamaged(f"{found.damage or f'{segment.path}: cut off, but not the last'}", REMEDY)
     for line in found.lines:
-        for event in line.events:
-            loaded.state.apply(Event.from_dict(event), epoch(line.at))
+        _fold_line(segment, line, loaded.state)
+        loaded.snapshot_is_exact = False
     loaded.position = Position(found.last, found.chain, segment.first, found.end)
     loaded.torn = found.torn
+
+
+def _fold_line(segment: journal.Segment, line: Line, state: State) -> None:
+    try:
+        for event in line.events:
+            state.apply(Event.from_dict(event), epoch(line.at))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        what = error.args[0] if error.args else type(error).__name__
+        raise StateDamaged(f"{segment.path}: line {line.seq} says what this orch cannot follow ({what})", REMEDY) from error
 
 
 def _verify_covered(folder: Path, there: list[journal.Segment], loaded: Loaded) -> None:
@@ -120,8 +146,9 @@ def _verify_covered(folder: Path, there: list[journal.Segment], loaded: Loaded) 
         if one.first < start.segment or one.path.stat().st_size == 0:
             continue
         found = journal.read(one.path, start.chain, start.seq, after=loaded.position.seq)
-        if found.damage is not None and found.last < loaded.position.seq:
-            loaded.notices.append(f"the journal is damaged ({found.damage}); state.json proves the state")
+        if (found.damage is not None or found.torn) and found.last < loaded.position.seq:
+            what = found.damage or f"{one.path.name}: cut off after line {found.last}"
+            loaded.notices.append(f"the journal is damaged ({what}); state.json proves the state")
             loaded.mend = True
             return
         start = Position(found.last, found.chain, one.first, found.end)

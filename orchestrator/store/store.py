@@ -35,7 +35,7 @@ class JournalStore:
         self.notices = loaded.notices
         self._state, self._position = loaded.state, loaded.position
         self._encoder = Encoder()
-        self._written_at, self._size, self._dirty = 0.0, 0, not loaded.snapshot_is_good
+        self._written_at, self._size, self._dirty = 0.0, 0, not loaded.snapshot_is_exact
         self._failed: StateUnwritable | None = None
         with _writing(system):
             self._open(loaded)
@@ -128,8 +128,9 @@ class JournalStore:
             self._position = Position(self._position.seq, self._position.chain, first, 0)
             data = self._encoder.encode(self._state, self._position)
             disk.replace(journal.base_of(self._folder, first), data, durable=True)
+            fresh = disk.Appender(journal.path_of(self._folder, first))
             self._file.close()
-            self._file = disk.Appender(journal.path_of(self._folder, first))
+            self._file = fresh
             disk.replace(self._system / "state.json", data, durable=True)
             for one in old:
                 if damaged:

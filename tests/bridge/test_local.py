@@ -1,0 +1,240 @@
+"""The bridge with real agents: set up once for many, recovered without disturbing anybody, gone without a trace."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator import process
+from orchestrator.bridge import local
+from orchestrator.bridge.local import LocalBridge
+from orchestrator.bridge.survey import survey
+from orchestrator.core import actions as act
+from orchestrator.core import observations as obs
+from orchestrator.core.integration import ACTIVE, DEGRADED, FAILED, FOLLOWS, UNINITIALIZED
+from orchestrator.core.names import AttemptId
+from orchestrator.core.spec import Limits
+from orchestrator.core.wire import Order
+from orchestrator.inbox import Inbox
+
+SETTINGS: dict[str, Any] = {
+    "beat_interval": 0.2, "load_timeout": 10.0, "python": sys.executable, "phase_files": {}, "forget_logs_after": 5,
+}  # fmt: skip
+
+
+class Rig:
+    """A bridge, the inbox that it speaks into, and everything that it has said."""
+
+    def __init__(self, root: Path, silence: float = 30.0) -> None:
+        self.inbox = Inbox()
+        self.bridge = LocalBridge(root, self.inbox, self.inbox, process.myself(), SETTINGS, silence)
+        self.inbox.every(self.bridge.tend)
+        self.seen: list[obs.Observation] = []
+
+    def until(self, happened: Callable[[], object], seconds: float = 20.0) -> None:
+        end = time.monotonic() + seconds
+        while not happened():
+            assert time.monotonic() < end, f"it did not happen; seen: {self.seen}"
+            self.seen += self.inbox.get(0.05)
+
+    def first(self, kind: type[obs.Observation]) -> Any:
+        return next((one for one in self.seen if isinstance(one, kind)), None)
+
+    def start(self, attempt: AttemptId, run: str) -> None:
+        self.bridge.perform([act.StartAttempt(order(attempt, run))])
+
+
+def order(attempt: AttemptId, run: str) -> Order:
+    return Order(
+        attempt=attempt, name="x", file="phases/x.toml", digest="", run=run, isolation="fork", timeout=60.0,
+        heartbeat_timeout=None, kill_grace=1.0, cwd=".", env={}, limits=Limits(), due="", trace="", results={},
+        log=f"system/logs/phases/{attempt.phase}/{attempt.number}.log", log_bytes=100_000,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "phases").mkdir()
+    (tmp_path / "system").mkdir()
+    return tmp_path
+
+
+@pytest.fixture
+def rig(root: Path) -> Iterator[Rig]:
+    one = Rig(root)
+    yield one
+    pids = agents(root)
+    one.bridge.shutdown()
+    one.inbox.close()
+    assert eventually(lambda: not any(alive(pid) for pid in pids)), "an agent outlived its shutdown"
+
+
+def agents(root: Path) -> list[int]:
+    return [found.identity.pid for found in survey(root / "system", {}) if found.identity and found.life == "alive"]
+
+
+def alive(pid: int) -> bool:
+    entry = process.entry_of(pid)
+    return entry is not None and not entry.is_over
+
+
+def eventually(check: Callable[[], bool], seconds: float = 20.0) -> bool:
+    end = time.monotonic() + seconds
+    while not check() and time.monotonic() < end:
+        time.sleep(0.02)
+    return check()
+
+
+def test_many_callers_at_once_get_one_set_up(rig: Rig, root: Path) -> None:
+    results: list[Any] = []
+    callers = [threading.Thread(target=lambda: results.append(rig.bridge.ensure_integration())) for _ in range(8)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert len(results) == 8 and all(result.success and result.state == ACTIVE for result in results)
+    assert len({result.agent for result in results}) == 1
+    assert len(agents(root)) == 1
+    assert rig.bridge.ensure_integration() == results[0]
+
+
+def test_shut_down_is_idempotent_and_can_be_followed_by_another_set_up(rig: Rig, root: Path) -> None:
+    assert rig.bridge.ensure_integration().success
+    rig.bridge.shutdown()
+    rig.bridge.shutdown()
+    assert rig.bridge.health_check().state == UNINITIALIZED
+    assert eventually(lambda: not agents(root))
+    assert rig.bridge.ensure_integration().success
+
+
+def test_two_bridges_live_in_one_process(rig: Rig, root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    other_root = tmp_path_factory.mktemp("other")
+    (other_root / "system").mkdir()
+    other = Rig(other_root)
+    try:
+        assert rig.bridge.ensure_integration().agent != other.bridge.ensure_integration().agent
+        for number, one in ((1, rig), (2, other)):
+            one.start(AttemptId("r", number, 1), "true")
+            one.until(lambda one=one: one.first(obs.Ended))
+            assert one.first(obs.Ended).outcome.succeeded
+    finally:
+        other.bridge.shutdown()
+        other.inbox.close()
+
+
+def test_health_tells_latency_and_last_contact(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert rig.bridge.health_check().state == UNINITIALIZED
+    monkeypatch.setattr(local, "HEALTH_EVERY", 0.05)
+    rig.bridge.ensure_integration()
+    rig.until(lambda: rig.bridge.health_check().latency_seconds is not None)
+    health = rig.bridge.health_check()
+    assert health.state == ACTIVE and 0 <= health.latency_seconds < 5 and health.last_contact_seconds < 5
+    assert [change.split(":")[0] for change in health.changes] == [UNINITIALIZED, "INITIALIZING", ACTIVE]
+
+
+def test_a_cut_link_is_taken_up_again_and_disturbs_no_work(rig: Rig, root: Path) -> None:
+    rig.bridge.ensure_integration()
+    attempt = AttemptId("r", 1, 1)
+    rig.start(attempt, "sleep 1.5; echo done > done")
+    rig.until(lambda: rig.first(obs.Started))
+    own = rig.bridge._own
+    assert own is not None
+    own._sock.shutdown(2)
+    rig.until(lambda: any(DEGRADED in change for change in rig.bridge.health_check().changes))
+    rig.until(lambda: rig.first(obs.Ended))
+    assert rig.first(obs.Ended).outcome.succeeded and (root / "done").exists()
+    assert rig.bridge.health_check().state == ACTIVE and rig.bridge.health_check().restarts == 0
+    assert sum(isinstance(one, obs.Ended) for one in rig.seen) == 1
+    assert rig.first(obs.AgentGone) is None
+    rig.start(AttemptId("r", 2, 1), "true")
+    rig.until(lambda: sum(isinstance(one, obs.Ended) for one in rig.seen) == 2)
+
+
+def test_a_killed_agent_is_known_at_once_and_leaves_nothing(rig: Rig, root: Path) -> None:
+    process.become_subreaper()
+    rig.bridge.ensure_integration()
+    rig.start(AttemptId("r", 1, 1), "(setsid sleep 8881 &) ; sleep 8882 & sleep 8883")
+    rig.until(lambda: rig.first(obs.Started))
+    pid = rig.first(obs.Started).pid
+    assert eventually(lambda: len(process.descendants(pid)) >= 2)
+    tree = [pid, *process.descendants(pid)]
+    os.kill(agents(root)[0], signal.SIGKILL)
+    rig.until(lambda: rig.first(obs.AgentGone))
+    assert eventually(lambda: not any(alive(one) for one in tree)), "what the attempt had started is still there"
+    first = rig.first(obs.AgentGone).agent
+    rig.until(lambda: rig.bridge.agent not in ("", first))
+    rig.start(AttemptId("r", 2, 1), "true")
+    rig.until(lambda: rig.first(obs.Ended))
+    assert rig.bridge.health_check().restarts == 1
+
+
+def test_agents_that_die_at_their_start_are_given_up(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "broken.py"
+    broken.write_text("raise SystemExit(3)\n")
+    monkeypatch.setattr(local, "_AGENT_MAIN", broken)
+    rig = Rig(root)
+    rig.bridge.prepare()
+    rig.until(lambda: rig.first(obs.NoAgents))
+    assert "5 agents in a row" in rig.first(obs.NoAgents).why
+    result = rig.bridge.ensure_integration()
+    assert not result.success and result.state == FAILED
+    rig.inbox.close()
+
+
+def test_an_agent_that_says_nothing_is_ended_and_replaced(root: Path) -> None:
+    rig = Rig(root, silence=2.0)
+    try:
+        first = rig.bridge.ensure_integration().agent
+        os.kill(agents(root)[0], signal.SIGSTOP)
+        rig.until(lambda: rig.first(obs.AgentGone))
+        assert rig.first(obs.AgentGone).agent == first
+        rig.until(lambda: rig.bridge.agent not in ("", first))
+    finally:
+        rig.bridge.shutdown()
+        rig.inbox.close()
+
+
+def test_a_successor_takes_over_attempts_and_gives_the_old_agent_no_new_ones(rig: Rig, root: Path) -> None:
+    first = rig.bridge.ensure_integration().agent
+    attempt = AttemptId("r", 1, 1)
+    rig.start(attempt, "sleep 1.5")
+    rig.until(lambda: rig.first(obs.Started))
+    later = Rig(root)
+    try:
+        findings = later.bridge.take_over(survey(root / "system", {}))
+        assert [list(finding.roster or ()) for finding in findings] == [[attempt]]
+        later.bridge.prepare()
+        later.until(lambda: later.bridge.agent)
+        assert later.bridge.agent != first
+        later.start(AttemptId("r", 2, 1), "true")
+        later.until(lambda: sum(isinstance(one, obs.Ended) for one in later.seen) == 2)
+        ended = {one.attempt: one.outcome.succeeded for one in later.seen if isinstance(one, obs.Ended)}
+        assert ended == {attempt: True, AttemptId("r", 2, 1): True}
+        later.bridge.perform([act.TakeOutcome(one) for one in ended])
+    finally:
+        later.bridge.shutdown()
+        later.inbox.close()
+
+
+def test_a_stop_of_what_nobody_has_is_answered() -> None:
+    inbox = Inbox()
+    bridge = LocalBridge(Path("/nowhere"), inbox, inbox, process.myself(), SETTINGS, 1.0)
+    bridge.perform([act.StopAttempt(AttemptId("r", 1, 1), "gone")])
+    (ended,) = inbox.get(0)
+    assert isinstance(ended, obs.Ended) and ended.outcome.kind == "never_started"
+    inbox.close()
+
+
+def test_every_state_of_a_bridge_can_be_left() -> None:
+    assert set(FOLLOWS) == set().union(*FOLLOWS.values()) | {UNINITIALIZED}
+    assert all(FOLLOWS[state] for state in FOLLOWS)
