@@ -34,9 +34,10 @@ from orchestrator.ports import Watcher
 from orchestrator.signals import Signals
 from orchestrator.store.asks import POLL, Asks
 from orchestrator.store.heartbeat import Heartbeat
-from orchestrator.store.lock import RUN, TURN, StateLock
+from orchestrator.store.lock import RUN, TURN, StateLock, warnings_of
 from orchestrator.store.store import JournalStore, unwritable
 from orchestrator.store.taking import Patience, take
+from orchestrator.watch.record import Record
 
 def definitions_of(root: Path, settings: Settings) -> Definitions:
     """Read, or from the cache; DefinitionsError lists every fault."""
@@ -125,15 +126,16 @@ class Holding:
         settings = self.settings
         self.store = JournalStore(self.system, lock.still_mine)
         self._closing.append(self.store.close)
-        self.found.notes += self.store.notices
+        self.found.notes += [*self.store.notices, *warnings_of(self.system)]
         self.inbox = Inbox()
         self._closing.append(self.inbox.close)
         self.asks = Asks(self.system)
         self._closing.append(self.asks.close)
         process.become_subreaper()
         self.bridge = LocalBridge(
-            self.root, self.inbox, self.inbox, self.me, self._agent_settings(plan), settings.heartbeat_timeout
-        )
+            self.root, self.inbox, self.inbox, self.me, self._agent_settings(plan), settings.heartbeat_timeout,
+            Record(self.system / "logs" / "orchestrator.log"),
+        )  # fmt: skip
         self._closing.append(self.bridge.shutdown)
         heart = Heartbeat(self.system, self.me, settings.heartbeat_timeout)
         self._closing.append(lambda: heart.stop(self.store.state, clock.System().moment()))

@@ -1,4 +1,4 @@
-"""Durable append, atomic replace, reading a tail: the only module that syncs.
+"""Durable append, atomic replace: the only module that syncs.
 
 Every write that must survive is finished by a sync of the file and, where a name changed, of its folder. A failed
 write or sync is never tried again on the same file: the kernel may have dropped what it could not write.
@@ -88,8 +88,11 @@ def remove(path: Path) -> None:
     sync_folder(path.parent)
 
 
-def read_tail(path: Path, most: int) -> bytes:
-    """The last `most` bytes."""
-    with open(path, "rb") as file:
-        file.seek(max(0, os.fstat(file.fileno()).st_size - most))
-        return file.read()
+def file_system(path: Path) -> str:
+    """The name of the kind of file system that `path` is on; empty where it cannot be told."""
+    try:
+        device, mounts = os.stat(path).st_dev, Path("/proc/self/mountinfo").read_text().splitlines()
+    except OSError:
+        return ""
+    wanted = f" {os.major(device)}:{os.minor(device)} "
+    return next((line.partition(" - ")[2].split()[0] for line in mounts if wanted in line), "")

@@ -87,21 +87,30 @@ class Child:
         if self.pid == 0:
             _work_and_exit(work, said, parent)
         os.close(said)
+        self._end = os.pidfd_open(self.pid)
 
     def hear(self, patience: float = 10.0) -> Any:
         """The next thing it says; None if it ended without another word."""
         until = time.monotonic() + patience
-        poll = select.poll()
-        poll.register(self._fd, select.POLLIN)
         while b"\n" not in self._heard:
-            if not poll.poll(max(0.0, until - time.monotonic()) * 1000):
+            chunk = self._listen(max(0.0, until - time.monotonic()))
+            if chunk is None:
                 raise TimeoutFault(f"a process that was started for a trial said nothing for {patience:g} s")
-            chunk = os.read(self._fd, 65536)
             if not chunk:
                 return None
             self._heard += chunk
         line, _, self._heard = self._heard.partition(b"\n")
         return json.loads(line)
+
+    def _listen(self, patience: float) -> bytes | None:
+        """Nothing (b"") when it is over, also where a child of its own still holds the pipe; None when time is up."""
+        poll = select.poll()
+        for fd in (self._fd, self._end):
+            poll.register(fd, select.POLLIN)
+        ready = [fd for fd, _ in poll.poll(patience * 1000)]
+        if self._fd in ready:
+            return os.read(self._fd, 65536)
+        return b"" if ready else None
 
     def kill(self) -> None:
         """SIGKILL to it and to everything that it started; returns when it is gone."""
@@ -121,6 +130,7 @@ class Child:
         if self.pid:
             self.kill()
         os.close(self._fd)
+        os.close(self._end)
 
 
 @contextmanager

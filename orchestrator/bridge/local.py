@@ -53,9 +53,11 @@ class Sources(Protocol):
 
 class LocalBridge:
     def __init__(
-        self, root: Path, inbox: Inbox, sources: Sources, owner: Identity, settings: dict[str, Any], silence: float
-    ) -> None:
+        self, root: Path, inbox: Inbox, sources: Sources, owner: Identity, settings: dict[str, Any], silence: float,
+        log: Callable[[str], None],
+    ) -> None:  # fmt: skip
         """`settings` is what every agent is told; an agent that says nothing for `silence` seconds is ended."""
+        self._log = log
         self._root, self._agents = root, root / "system" / "agents"
         self._inbox, self._sources, self._owner, self._settings = inbox, sources, owner, settings
         self._silence = silence
@@ -393,3 +395,4 @@ class LocalBridge:
 
     def _note(self, what: str) -> None:
         self._changes = [*self._changes, what][-CHANGES_KEPT:]
+        self._log(f"bridge: {what}")

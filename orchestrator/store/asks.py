@@ -28,7 +28,10 @@ class Asks:
 
     def __init__(self, system: Path) -> None:
         self._folder = system / "asks"
-        disk.make_folder(self._folder)
+        try:
+            disk.make_folder(self._folder)
+        except OSError as error:
+            raise unwritable(error, self._folder) from error
         self._stamp = -1
         self.bell = self._hang_bell()
 
@@ -55,7 +58,10 @@ class Asks:
 
     def answer(self, ask: str, *, accepted: bool, text: str) -> None:
         document = json.dumps({"accepted": accepted, "text": text}).encode()
-        disk.replace(self._folder / f"{ask}.answer", document, durable=False)
+        try:
+            disk.replace(self._folder / f"{ask}.answer", document, durable=False)
+        except OSError as error:
+            raise unwritable(error, self._folder) from error
         (self._folder / f"{ask}.taken").unlink(missing_ok=True)
         self._tidy()
 

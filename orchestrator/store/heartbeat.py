@@ -10,6 +10,7 @@ from orchestrator import disk
 from orchestrator.core.names import Identity, Moment, epoch, iso
 from orchestrator.core.state import State
 from orchestrator.core.value import Value
+from orchestrator.store.store import unwritable
 
 AT_MOST_APART = 60.0
 
@@ -39,8 +40,11 @@ class Heartbeat:
             "state": what, **self._identity.as_dict(), "run": state.run.id, "at": iso(now),
             "heartbeat_seconds": self._every, "doing": doing,
         }  # fmt: skip
-        disk.make_folder(self._path.parent)
-        disk.replace(self._path, json.dumps(document).encode() + b"\n", durable=False)
+        try:
+            disk.make_folder(self._path.parent)
+            disk.replace(self._path, json.dumps(document).encode() + b"\n", durable=False)
+        except OSError as error:
+            raise unwritable(error, self._path) from error
 
 
 class Pulse(Value):

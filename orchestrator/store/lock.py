@@ -88,6 +88,17 @@ class StateLock:
             raise unwritable(error, self.path) from error
 
 
+def warnings_of(system: Path) -> list[str]:
+    """A network file system may lock, and may not: said, not refused."""
+    kind = disk.file_system(system)
+    if kind not in _NETWORK:
+        return []
+    return [f"{system} is on a network file system ({kind}): locks and syncs may not mean there what they say"]
+
+
+_NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "fuse.sshfs", "fuse.glusterfs"}
+
+
 def holder(system: Path) -> Holder | None:
     """Who says that they hold the lock; None if nobody can be read from it."""
     try:

@@ -128,7 +128,8 @@ def _fold_line(segment: journal.Segment, line: Line, state: State) -> None:
             state.apply(Event.from_dict(event), epoch(line.at))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         what = error.args[0] if error.args else type(error).__name__
-        raise StateDamaged(f"{segment.path}: line {line.seq} says what this orch cannot follow ({what})", REMEDY) from error
+        where = f"{segment.path}: line {line.seq}"
+        raise StateDamaged(f"{where} says what this orch cannot follow ({what})", REMEDY) from error
 
 
 def _verify_covered(folder: Path, there: list[journal.Segment], loaded: Loaded) -> None:

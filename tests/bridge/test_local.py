@@ -35,7 +35,8 @@ class Rig:
 
     def __init__(self, root: Path, silence: float = 30.0) -> None:
         self.inbox = Inbox()
-        self.bridge = LocalBridge(root, self.inbox, self.inbox, process.myself(), SETTINGS, silence)
+        self.log: list[str] = []
+        self.bridge = LocalBridge(root, self.inbox, self.inbox, process.myself(), SETTINGS, silence, self.log.append)
         self.inbox.every(self.bridge.tend)
         self.seen: list[obs.Observation] = []
 
@@ -138,6 +139,7 @@ def test_health_tells_latency_and_last_contact(rig: Rig, monkeypatch: pytest.Mon
     health = rig.bridge.health_check()
     assert health.state == ACTIVE and 0 <= health.latency_seconds < 5 and health.last_contact_seconds < 5
     assert [change.split(":")[0] for change in health.changes] == [UNINITIALIZED, "INITIALIZING", ACTIVE]
+    assert [line.split(":")[1].strip() for line in rig.log] == ["INITIALIZING", ACTIVE]
 
 
 def test_a_cut_link_is_taken_up_again_and_disturbs_no_work(rig: Rig, root: Path) -> None:
@@ -228,7 +230,7 @@ def test_a_successor_takes_over_attempts_and_gives_the_old_agent_no_new_ones(rig
 
 def test_a_stop_of_what_nobody_has_is_answered() -> None:
     inbox = Inbox()
-    bridge = LocalBridge(Path("/nowhere"), inbox, inbox, process.myself(), SETTINGS, 1.0)
+    bridge = LocalBridge(Path("/nowhere"), inbox, inbox, process.myself(), SETTINGS, 1.0, print)
     bridge.perform([act.StopAttempt(AttemptId("r", 1, 1), "gone")])
     (ended,) = inbox.get(0)
     assert isinstance(ended, obs.Ended) and ended.outcome.kind == "never_started"

@@ -116,6 +116,7 @@ def test_limits_without_effect_are_told(make, monkeypatch):
 def test_a_keeper_that_dies_is_a_fault_and_takes_all_with_it(make, monkeypatch):
     def die():
         """something that kills"""
+        control.AT_MOST_SECONDS = 1
         control.begin(os.setsid)
         os._exit(1)
 

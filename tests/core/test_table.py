@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import pytest
+
+from orchestrator.core import events as ev
+from orchestrator.core.table import DONE, STATUSES, STEPS, TABLE, diagram, move
+
+LIVE = {"starting", "running", "stopping"}
+PLACES = {"pending", "retry_wait", "completed", "failed", "cancelled"} | LIVE
+
+MOVES = {
+    "AttemptIntended": ({"pending", "retry_wait"}, "starting"),
+    "AttemptStarted": ({"starting"}, "running"),
+    "StopRequested": (LIVE, "stopping"),
+    "AttemptWithdrawn": (LIVE, "pending"),
+    "PhaseCompleted": (LIVE, "completed"),
+    "RetryScheduled": (LIVE, "retry_wait"),
+    "PhaseFailed": (LIVE, "failed"),
+    "PhaseRecovered": (LIVE, "failed"),
+    "PhaseMended": (LIVE, "failed"),
+    "PhaseCancelled": (LIVE | {"pending", "retry_wait"}, "cancelled"),
+    "PhaseReset": (PLACES - LIVE, "pending"),
+}
+
+
+@pytest.mark.parametrize("event", MOVES)
+def test_every_event_moves_from_where_it_may_and_nowhere_else(event):
+    """All pairs of event and place: a move as listed, or a KeyError that names both."""
+    may, following = MOVES[event]
+    for place in PLACES:
+        if place in may:
+            assert move(event, place) == following
+        else:
+            with pytest.raises(KeyError, match=f"{event} cannot happen to a phase that is {place}"):
+                move(event, place)
+
+
+def test_the_table_lists_the_events_about_phases_and_no_others():
+    about_phases = {name for name, kind in ev.Event.kinds.items() if issubclass(kind, ev.PhaseEvent) and name[0] != "_"}
+    assert set(TABLE) == set(MOVES) == about_phases - {"PhaseEvent"}
+
+
+def test_what_happened_to_nobody_is_no_move():
+    with pytest.raises(KeyError):
+        move("PhaseExploded", "pending")
+    with pytest.raises(KeyError):
+        move("PhaseFailed", "on holiday")
+
+
+def test_only_completed_counts_as_done_and_steps_are_no_statuses():
+    assert DONE == {"completed"} and STEPS == LIVE
+    assert set(STATUSES) == (PLACES - LIVE) | {"in_progress"}
+
+
+def test_no_attempt_begins_before_the_end_of_the_last_one_was_seen():
+    assert not {place for place in TABLE["AttemptIntended"] if place in LIVE}
+
+
+def test_the_diagram_shows_every_move_once():
+    head, start, *lines = diagram().splitlines()
+    assert (head, start) == ("stateDiagram-v2", "    [*] --> pending")
+    assert sorted(lines) == sorted(
+        f"    {place} --> {following}: {event}" for event, (may, following) in MOVES.items() for place in may
+    )

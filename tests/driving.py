@@ -1,0 +1,343 @@
+"""Drives orch as a person does: a project of one's own, the real command line, and a look at what is left running."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import resource
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import orchestrator
+from orchestrator import process
+
+PACKAGE = str(Path(orchestrator.__file__).resolve().parents[1])
+ORCH = (sys.executable, "-m", "orchestrator.cli")
+TIMES = int(os.environ.get("ORCH_TEST_TIMES", "0"))  # how often the long loops go round; 0: the short form
+PATIENCE = 30.0
+FAST = 'kill_grace = "0.3s"\n[retry.FAILED]\ntries = 0\n'
+
+# A shell of its own, with the terminal on descriptor 0 as its controlling terminal.
+_ON_TERMINAL = "import os, sys, fcntl, termios; os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+# Without CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH modes of files hold for root, too.
+_MORTAL = (
+    "import ctypes, os, sys\n"
+    "if os.getuid() == 0:\n"
+    "    libc = ctypes.CDLL(None, use_errno=True)\n"
+    "    assert libc.prctl(24, 1, 0, 0, 0) == 0 and libc.prctl(24, 2, 0, 0, 0) == 0, os.strerror(ctypes.get_errno())\n"
+    "os.execv(sys.argv[1], sys.argv[1:])"
+)
+MORTAL = (sys.executable, "-c", _MORTAL)
+ON_TERMINAL = (sys.executable, "-c", _ON_TERMINAL)
+
+T = TypeVar("T")
+
+
+def times(short: int, long: int) -> int:
+    """How often a loop goes round: `long` is for ORCH_TEST_TIMES=100, and scales with it."""
+    return max(1, long * TIMES // 100) if TIMES else short
+
+
+def wait_for(what: Callable[[], T], seconds: float = PATIENCE, why: str = "") -> T:
+    until = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < until, f"waited {seconds:g} s in vain{': ' + why if why else ''}"
+        time.sleep(0.01)
+    return found
+
+
+class Ended(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+    @property
+    def text(self) -> str:
+        return self.out + self.err
+
+
+class Used(NamedTuple):
+    """What a process and its children took until it was over."""
+
+    code: int
+    processor_seconds: float
+    text: str
+
+
+class Started:
+    """orch in the background, its output in files: no pipe that a test would have to empty."""
+
+    def __init__(self, argv: tuple[str, ...], cwd: Path, environ: dict[str, str], folder: Path, **how: Any) -> None:
+        self._out, self._err = folder / f"out-{time.monotonic_ns()}", folder / f"err-{time.monotonic_ns()}"
+        with open(self._out, "wb") as out, open(self._err, "wb") as err:
+            how = {"stdin": subprocess.DEVNULL, "stdout": out, "stderr": err, **how}
+            self.popen = subprocess.Popen(argv, cwd=cwd, env=environ, **how)
+        self.pid = self.popen.pid
+
+    @property
+    def out(self) -> str:
+        return self._out.read_text()
+
+    @property
+    def err(self) -> str:
+        return self._err.read_text()
+
+    @property
+    def is_over(self) -> bool:
+        return self.popen.poll() is not None
+
+    def send(self, number: int) -> None:
+        self.popen.send_signal(number)
+
+    def kill(self) -> None:
+        self.popen.kill()
+        self.popen.wait(PATIENCE)
+
+    def wait(self, seconds: float = PATIENCE) -> Ended:
+        code = self.popen.wait(seconds)
+        return Ended(code, self.out, self.err)
+
+    def wait_for(self, text: str, seconds: float = PATIENCE) -> None:
+        wait_for(lambda: text in self.out + self.err or self.is_over, seconds, f"{text!r} in {self.out + self.err}")
+        assert text in self.out + self.err, f"it ended with {self.popen.returncode}: {self.out}{self.err}"
+
+    def end(self) -> None:
+        if not self.is_over:
+            self.popen.send_signal(signal.SIGCONT)
+            self.kill()
+
+
+class Terminal(Started):
+    """The same with a terminal of its own; what it shows is read from there."""
+
+    def __init__(self, argv: tuple[str, ...], cwd: Path, environ: dict[str, str], folder: Path) -> None:
+        self._master, slave = os.openpty()
+        self._shown = bytearray()
+        super().__init__((*ON_TERMINAL, *argv), cwd, environ, folder, stdin=slave, stdout=slave, stderr=slave)
+        os.close(slave)
+
+    @property
+    def out(self) -> str:
+        while self._master >= 0 and select.select([self._master], [], [], 0)[0]:
+            try:
+                data = os.read(self._master, 65536)
+            except OSError:  # nobody has it open any more
+                break
+            self._shown += data
+            if not data:
+                break
+        return self._shown.decode()
+
+    def type(self, data: bytes) -> None:
+        os.write(self._master, data)
+
+    def close(self) -> None:
+        if self._master >= 0:
+            os.close(self._master)
+            self._master = -1
+
+    def end(self) -> None:
+        super().end()
+        self.close()
+
+
+class Project:
+    def __init__(self, root: Path, scratch: Path) -> None:
+        self.root, self.scratch = root, scratch
+        self.system = root / "system"
+        self._started: list[Started] = []
+        (root / "phases").mkdir(parents=True)
+        scratch.mkdir(exist_ok=True)
+        self.settings(FAST)
+
+    # ---- what is in it
+
+    def file(self, name: str, text: str) -> Path:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return path
+
+    def settings(self, text: str) -> None:
+        self.file("orch.toml", text)
+
+    def commands(self, *phases: dict[str, Any], name: str = "p.toml") -> None:
+        """Phases of TOML; JSON's strings, numbers and lists are TOML's."""
+        lines = []
+        for phase in phases:
+            lines.append("[[phase]]")
+            lines += [f"{key} = {_toml(value)}" for key, value in phase.items()]
+        self.file(f"phases/{name}", "\n".join(lines) + "\n")
+
+    def lines(self, name: str) -> list[str]:
+        path = self.root / name
+        return path.read_text().splitlines() if path.exists() else []
+
+    # ---- orch itself
+
+    def environ(self, **extra: str) -> dict[str, str]:
+        return {"PATH": os.environ["PATH"], "HOME": str(self.scratch), "PYTHONPATH": PACKAGE, **extra}
+
+    def orch(
+        self, *words: str, env: dict[str, str] | None = None, cwd: Path | None = None, before: tuple[str, ...] = (),
+        seconds: float = PATIENCE, **how: Any,
+    ) -> Ended:  # fmt: skip
+        """Runs to its end, its output in pipes: whoever kept one of them would make this wait."""
+        how.setdefault("stdin", subprocess.DEVNULL)
+        ended = subprocess.run(
+            [*before, *ORCH, *words], cwd=cwd or self.root, env=self.environ(**(env or {})),
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=seconds, check=False, **how,
+        )  # fmt: skip
+        return Ended(ended.returncode, ended.stdout.decode(), ended.stderr.decode())
+
+    def start(self, *words: str, env: dict[str, str] | None = None, argv: tuple[str, ...] = ORCH, **how: Any) -> Started:
+        started = Started((*argv, *words), self.root, self.environ(**(env or {})), self.scratch, **how)
+        self._started.append(started)
+        return started
+
+    def terminal(self, *words: str, env: dict[str, str] | None = None) -> Terminal:
+        started = Terminal((*ORCH, *words), self.root, self.environ(**(env or {})), self.scratch)
+        self._started.append(started)
+        return started
+
+    def shell(self, line: str, seconds: float = PATIENCE, **how: Any) -> Ended:
+        """`$ORCH` in the line is orch."""
+        environ = self.environ(ORCH=" ".join(ORCH))
+        ended = subprocess.run(
+            ["/bin/sh", "-c", line], cwd=self.root, env=environ, stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, timeout=seconds, check=False, **how,
+        )  # fmt: skip
+        return Ended(ended.returncode, ended.stdout, ended.stderr)
+
+    def measured(self, *words: str) -> Used:
+        path = self.scratch / f"out-{time.monotonic_ns()}"
+        with open(path, "wb") as out:
+            popen = subprocess.Popen(
+                [*ORCH, *words], cwd=self.root, env=self.environ(), stdin=subprocess.DEVNULL, stdout=out, stderr=out
+            )
+            _, status, used = os.wait4(popen.pid, 0)
+        popen.returncode = os.waitstatus_to_exitcode(status)
+        return Used(popen.returncode, _seconds(used), path.read_text())
+
+    def status(self) -> dict[str, Any]:
+        ended = self.orch("status", "--json")
+        assert ended.code == 0, ended
+        document: dict[str, Any] = json.loads(ended.out)
+        return document
+
+    def phases(self) -> dict[int, dict[str, Any]]:
+        return {phase["number"]: phase for phase in self.status()["phases"]}
+
+    def statuses(self) -> dict[int, str]:
+        return {number: phase["status"] for number, phase in self.phases().items()}
+
+    def errors(self) -> dict[int, dict[str, Any]]:
+        return {number: phase["error"] for number, phase in self.phases().items() if phase["error"]}
+
+    def state(self) -> dict[str, Any]:
+        """state.json as any program reads it."""
+        document: dict[str, Any] = json.loads((self.system / "state.json").read_text())
+        return document
+
+    # ---- who is left
+
+    def processes(self) -> list[int]:
+        """All of this project: by command line, by environment, by folder; an orchestrator of ours among them."""
+        return [pid for pid in _pids() if pid != os.getpid() and self._is_of(pid) and not _is_zombie(pid)]
+
+    def workers(self) -> list[int]:
+        """Those of them that are neither orchestrator, agent nor template."""
+        return [pid for pid in self.processes() if "orchestrator" not in _command(pid)]
+
+    def agents(self) -> list[int]:
+        return [pid for pid in self.processes() if "agent/__main__.py" in _command(pid)]
+
+    def _is_of(self, pid: int) -> bool:
+        root = str(self.root)
+        try:
+            where = os.readlink(f"/proc/{pid}/cwd")
+        except OSError:
+            where = ""
+        if where == root or where.startswith(root + "/") or root in _command(pid).split():
+            return True
+        return f"ORCH_PROJECT={root}".encode() in _read(f"/proc/{pid}/environ").split(b"\0")
+
+    def assert_nothing_left(self, seconds: float = 5.0) -> None:
+        """Agent and template need a moment to leave after the last attempt; whoever forks on is looked for again."""
+        until, clean = time.monotonic() + seconds, 0
+        while clean < 3:
+            left = self.processes()
+            clean = 0 if left else clean + 1
+            told = [f"{pid} {_command(pid)!r}" for pid in left]
+            assert not left or time.monotonic() < until, f"left running after {seconds:g} s: {told}"
+            time.sleep(0.02)
+
+    def end(self) -> list[str]:
+        """Ends what a test left behind, and names it; an agent without work has a moment to leave by itself."""
+        for started in self._started:
+            started.end()
+        named, now = [], time.monotonic()
+        while (left := self.processes()) and time.monotonic() < now + 15:
+            for pid in left if time.monotonic() > now + 5 else []:
+                who = process.identity(pid)
+                if who is not None:
+                    named.append(f"{pid} {_command(pid)!r}")
+                    process.send(who, signal.SIGKILL)
+            time.sleep(0.02)
+        return named
+
+
+def _pids() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def _read(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError:
+        return b""
+
+
+def _command(pid: int) -> str:
+    return _read(f"/proc/{pid}/cmdline").replace(b"\0", b" ").decode(errors="replace").strip()
+
+
+def _is_zombie(pid: int) -> bool:
+    return _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()[:1] in ([b"Z"], [b"X"], [])
+
+
+def _seconds(used: resource.struct_rusage) -> float:
+    return used.ru_utime + used.ru_stime
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{json.dumps(key)} = {_toml(item)}" for key, item in value.items()) + " }"
+    return json.dumps(value)
+
+
+_MASKS = (
+    (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "TIME"),
+    (r"\d{8}T\d{6}-[0-9a-f]{4}", "RUN"),
+    (r"\b\d\d:\d\d:\d\d\b", "CLOCK"),
+    (r"\bpid \d+ on [^,:;]+", "pid N on HOST"),
+    (r"\bpid \d+", "pid N"),
+    (r"kill -CONT \d+", "kill -CONT N"),
+    (r"\b\d+\.\d\ds\b", "0.00s"),
+    (r"agent [\d-]+", "agent A"),
+)
+
+
+def masked(text: str, root: Path) -> str:
+    """What is the same at every run: no times, no pids, no folders of this machine."""
+    text = text.replace(str(root), "ROOT").replace(sys.executable, "PYTHON")
+    for pattern, word in _MASKS:
+        text = re.sub(pattern, word, text)
+    return "\n".join(line.rstrip() for line in text.splitlines()) + ("\n" if text else "")
