@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -74,7 +75,8 @@ def write_chain(project: Path) -> None:
 
 
 def refuse_unfinished(project: Path) -> None:
-    done = call(project, "status", "--json", "--project", str(project)).stdout.count('"completed"')
+    told = json.loads(call(project, "status", "--json", "--project", str(project)).stdout)
+    done = sum(link["status"] == "completed" for link in told["phases"])
     if done < PHASES:
         raise ConfigurationFault(
             f"of {PHASES} phases of a trial run only {done} are completed although `orch run` ended with 0: "

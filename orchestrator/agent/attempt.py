@@ -16,7 +16,7 @@ from orchestrator.agent.output import Output
 from orchestrator.agent.result import read_result
 from orchestrator.agent.root import NotStarted, Root
 from orchestrator.agent.site import Site
-from orchestrator.agent.tree import Tree, end_tree, name_leftovers
+from orchestrator.agent.tree import Tree, end_tree, find_leftovers
 from orchestrator.core import slot as life
 from orchestrator.core.outcome import (
     EXITED,
@@ -218,7 +218,10 @@ class Trial:
         grace = self.order.kill_grace
         if not is_aborted:
             grace = min(LEFTOVER_GRACE_SECONDS, grace)
-            yield from name_leftovers(self._tree, self._pause, self._leftovers)
+            left = yield from find_leftovers(self._tree, self._pause)
+            if left is None:
+                return
+            self._leftovers = left
         yield from end_tree(self._tree, grace, self._pause, lambda: self._is_urgent, self._on_insist)
         while self.root.status is None:
             self.site.loop.reap()

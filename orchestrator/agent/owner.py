@@ -14,6 +14,7 @@ from orchestrator.core.wire import Link, WireFault
 
 HELLO_SECONDS = 10.0
 _CHUNK = 262144
+_BACKLOG = 65536
 
 
 class Connection:
@@ -38,6 +39,11 @@ class Connection:
     @property
     def is_open(self) -> bool:
         return self._socket.fileno() >= 0
+
+    @property
+    def is_backed_up(self) -> bool:
+        """It does not read: what can wait is not sent."""
+        return len(self._out) > _BACKLOG
 
     def put(self, data: bytes) -> None:
         self._out += data

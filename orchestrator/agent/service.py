@@ -22,6 +22,7 @@ from orchestrator.core.outcome import NEVER_STARTED, Failure, Outcome
 from orchestrator.core.wire import VERSION, Link, Order
 
 _LOG_BYTES = 1024 * 1024
+_LEAVE_SECONDS = 5.0  # after SIGTERM and the grace: an outcome that cannot be written keeps the agent no longer
 
 
 def main(arguments: list[str]) -> int:
@@ -62,7 +63,7 @@ class Agent:
         self._identity = process.myself()
         self._door: Door | None = None
         self._is_leaving = False
-        self._is_told_to_end = False
+        self._is_told_to_end = self._is_overdue = False
         self._is_beating = False
 
     # ── its life ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -99,7 +100,7 @@ class Agent:
             return False
         if self._owner is None and any(each.epoch is None for each in self._connections):
             return False  # somebody is just coming in
-        return self._untaken.is_safe
+        return self._untaken.is_safe or self._is_overdue
 
     def _close(self) -> None:
         self._foundry.close()
@@ -126,8 +127,13 @@ class Agent:
     def _on_sigterm(self) -> None:
         write_log("told to end (SIGTERM)")
         self._is_told_to_end = True
+        grace = max((trial.order.kill_grace for trial in self._trials.values()), default=0.0)
+        self._loop.after(grace + _LEAVE_SECONDS, self._be_overdue)
         for trial in list(self._trials.values()):
             trial.stop(insist=False, lost="its agent was told to end")
+
+    def _be_overdue(self) -> None:
+        self._is_overdue = True
 
     # ── processes ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -206,7 +212,7 @@ class Agent:
             self._owner.close()
         write_log(f"owner of epoch {epoch}, pid {message.get('owner', {}).get('pid')}")
         if is_new:
-            self._link = Link()
+            self._link = connection.link  # it has counted what came along with the hello
             self._is_leaving = False
         else:
             self._link.reconnected()
@@ -214,7 +220,7 @@ class Agent:
             self._first_epoch = epoch
         connection.link = self._link
         self._owner, self._epoch = connection, epoch
-        self._site.configure(message.get("settings", {}))
+        self._site.configure(message.get("settings", {}), is_heir=epoch != self._first_epoch)
         connection.put(self._link.send("welcome", **self._roster()))
         if is_new:
             for key, outcome in self._untaken.items():
@@ -261,7 +267,8 @@ class Agent:
             trial.key: {**trial.progress, "line": trial.last_line, "idle_seconds": round(trial.idle_seconds, 1)}
             for trial in self._trials.values()
         }
-        self._owner.put(self._link.send("beat", attempts=attempts))
+        if not self._owner.is_backed_up:
+            self._owner.put(self._link.send("beat", attempts=attempts))
         self._loop.after(self._site.beat_interval, self._beat)
 
     # ── attempts ───────────────────────────────────────────────────────────────────────────────────────────────

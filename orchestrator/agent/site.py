@@ -28,16 +28,19 @@ class Site:
         self.forget_logs_after = 20
         self.phase_files: dict[str, str] = {}
 
-    def configure(self, settings: dict[str, Any]) -> None:
+    def configure(self, settings: dict[str, Any], *, is_heir: bool) -> None:
+        """An heir only takes over: what attempts run with was settled by who started them."""
+        self.beat_interval = max(0.05, float(settings.get("beat_interval", self.beat_interval)))
+        if is_heir:
+            return
         self.python = str(settings.get("python") or self.python)
         self.load_timeout = float(settings.get("load_timeout", self.load_timeout))
-        self.beat_interval = max(0.05, float(settings.get("beat_interval", self.beat_interval)))
         self.forget_logs_after = int(settings.get("forget_logs_after", self.forget_logs_after))
         self.phase_files = {str(file): str(digest) for file, digest in settings.get("phase_files", {}).items()}
 
     @property
     def tags(self) -> dict[str, str]:
-        """What every process of this agent carries in its environment, so that it can be found when all else is lost."""
+        """What every process of this agent carries in its environment: found by it when all else is lost."""
         return {"ORCH_PROJECT": str(self.project), "ORCH_AGENT": self.agent}
 
     def result_file(self, order: Order) -> Path:

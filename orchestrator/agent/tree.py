@@ -9,7 +9,7 @@ tree is over only when a look finds nobody and no unknown child ended meanwhile.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 
 from orchestrator import clock, process
 from orchestrator.agent.cgroup import Group
@@ -19,6 +19,7 @@ from orchestrator.process import Entry
 STORM_SECONDS = 0.03  # how long one assault may keep the loop from its other work
 _LOOKS = 4
 _DEPTH = 64
+_MOST_NAMES = 10
 _SETTLE_SECONDS = (0.01, 0.03, 0.06)
 
 
@@ -174,11 +175,10 @@ def end_tree(
         wait = min(wait * 1.5, 1.0)
 
 
-def name_leftovers(tree: Tree, pause: Callable[[float], Steps], names: list[str]) -> Steps:
-    """Who is still there a moment after the root's own end: many a child only needs that moment to notice."""
+def find_leftovers(tree: Tree, pause: Callable[[float], Steps]) -> Generator[None, None, list[str] | None]:
+    """Who is still there a moment after the root's own end (many a child needs that moment to notice); None: nobody."""
     for wait in _SETTLE_SECONDS:
-        found, settled = tree.look()
-        if settled and not found:
-            return
+        if tree.is_over():
+            return None
         yield from pause(wait)
-    names.extend(process.describe(entry.pid) for entry in tree.look()[0][:10])
+    return [process.describe(entry.pid) for entry in tree.look()[0][:_MOST_NAMES]]

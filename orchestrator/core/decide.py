@@ -30,6 +30,7 @@ def decide(
     draft = Draft(plan, state, agenda, moment, mode)
     known = list(batch)
     for observation in sorted(known, key=_precedence):
+        draft.reason = observation.told()
         _HANDLERS[type(observation)](draft, observation)
     _cast_net(draft)
     if mode.starts and not draft.opened and not draft.stopping:
@@ -229,6 +230,7 @@ def _cast_net(draft: Draft) -> None:
         if not phase.is_live or not stuck.is_stuck(watch, draft.moment.tick):
             continue
         draft.pressed.append(number)
+        draft.reason = f"the loop's own net: attempt {number}.{phase.attempt} is long past its deadline"
         if watch.step + 1 <= stuck.INSIST:
             why = phase.why if phase.step == "stopping" and phase.why else "long after its deadline"
             draft.stop(number, why, insist=True)
@@ -246,6 +248,8 @@ def _start_what_is_due(draft: Draft) -> None:
         return
     for number in draft.startable(free):
         attempt = draft.phase(number).attempt + 1
+        is_retry = draft.phase(number).status == RETRY_WAIT
+        draft.reason = ("its retry is due" if is_retry else "its needs are done") + ", and a slot is free"
         draft.note(ev.AttemptIntended(number, attempt, draft.mode.agent, draft.plan.key(number)))
         order = draft.plan.order(AttemptId(draft.state.run.id, number, attempt), draft.state.run.due, draft.phase)
         draft.do(act.StartAttempt(order))
@@ -264,6 +268,7 @@ def _end_if_over(draft: Draft) -> None:
         verdict, code = "waiting", 3
     else:
         verdict, code = _verdict(draft)
+    draft.reason = draft.stopping or "nothing is left to do" + (" now" if verdict == "waiting" else "")
     draft.note_run(ev.RunEnded(verdict, code))
     draft.ended = True
 

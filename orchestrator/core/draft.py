@@ -27,6 +27,7 @@ class Mode(Value):
 class Decision(Value):
     events: tuple[ev.Event, ...]
     actions: tuple[act.Action, ...]
+    reasons: tuple[str, ...] = ()  # for each event what it follows from
     pressed: tuple[int, ...] = ()  # phases on which the net pressed: nothing to remember on disk
     recovered: tuple[int, ...] = ()
 
@@ -46,7 +47,9 @@ class Draft:
         self.answers = dict[str, tuple[bool, str]]()
         self.pressed: list[int] = []
         self.recovered: list[int] = []
+        self.reason = ""  # what the events that are noted now follow from
         self._events: list[ev.Event] = []
+        self._reasons: list[str] = []
         self._actions: list[act.Action] = []
         self._changed: dict[int, PhaseState] = {}
 
@@ -66,11 +69,12 @@ class Draft:
         return changed | {number for number in self.state.live if number not in self._changed}
 
     def note(self, event: ev.PhaseEvent) -> None:
-        self._events.append(event)
+        self.note_run(event)
         self._changed[event.number] = fold_phase(self.phase(event.number), event, iso(self.moment.now))
 
     def note_run(self, event: ev.Event) -> None:
         self._events.append(event)
+        self._reasons.append(self.reason)
 
     def do(self, action: act.Action) -> None:
         self._actions.append(action)
@@ -127,4 +131,5 @@ class Draft:
         return self.phase(number).status == status and self.agenda.unmet[number] + delta.get(number, 0) == 0
 
     def decision(self) -> Decision:
-        return Decision(tuple(self._events), tuple(self._actions), tuple(self.pressed), tuple(self.recovered))
+        events, actions, reasons = tuple(self._events), tuple(self._actions), tuple(self._reasons)
+        return Decision(events, actions, reasons, tuple(self.pressed), tuple(self.recovered))

@@ -6,12 +6,15 @@ from typing import Any
 
 from orchestrator.core.events import Scope
 from orchestrator.core.names import AttemptId, Identity
-from orchestrator.core.outcome import Outcome
+from orchestrator.core.outcome import Outcome, told_of
 from orchestrator.core.value import Value
 
 
 class Observation(Value):
-    """Base of all that may stand in the inbox."""
+    """Base of all that may stand in the inbox; `told` is the cause that the journal gives for what follows from it."""
+
+    def told(self) -> str:
+        return type(self).__name__
 
 
 class Tick(Observation):
@@ -23,10 +26,16 @@ class Started(Observation):
     pid: int
     ticks: int
 
+    def told(self) -> str:
+        return f"attempt {self.attempt} has started, pid {self.pid}"
+
 
 class Ended(Observation):
     attempt: AttemptId
     outcome: Outcome
+
+    def told(self) -> str:
+        return f"attempt {self.attempt} has ended: {told_of(self.outcome)}"
 
 
 class Beat(Observation):
@@ -44,16 +53,25 @@ class AgentJoined(Observation):
     attempts: tuple[AttemptId, ...] = ()
     takes_work: bool = True
 
+    def told(self) -> str:
+        return f"agent {self.agent} is there"
+
 
 class AgentGone(Observation):
     agent: str
     why: str
+
+    def told(self) -> str:
+        return f"agent {self.agent} is gone: {self.why}"
 
 
 class NoAgents(Observation):
     """No agent can be had, and trying again was given up."""
 
     why: str
+
+    def told(self) -> str:
+        return self.why
 
 
 class OwnerDead(Observation):
@@ -64,11 +82,17 @@ class OwnerDead(Observation):
     since: str
     why: str
 
+    def told(self) -> str:
+        return f"{self.owner} is gone: {self.why}"
+
 
 class NeverStarted(Observation):
     """Found at start-up: intended, but its agent never heard of it."""
 
     attempt: AttemptId
+
+    def told(self) -> str:
+        return f"no agent has heard of attempt {self.attempt}"
 
 
 class Interrupt(Observation):
@@ -77,12 +101,18 @@ class Interrupt(Observation):
     name: str
     exit_code: int
 
+    def told(self) -> str:
+        return f"{self.name} to orch"
+
 
 class Asked(Observation):
     ask: str
     verb: str  # cancel, retry
     by: str
     number: int | None = None
+
+    def told(self) -> str:
+        return f"{self.by} asked: {self.verb}" + ("" if self.number is None else f" {self.number}")
 
 
 class RunAsked(Observation):
@@ -95,3 +125,6 @@ class RunAsked(Observation):
     new: bool = False  # whatever is done already, begin anew
     force: bool = False
     due: str = ""
+
+    def told(self) -> str:
+        return self.command

@@ -62,6 +62,10 @@ class Outcome(Value):
         return self.kind == EXITED and self.exit_status == 0 and self.failure is None
 
 
+def told_of(outcome: Outcome) -> str:
+    return "exit status 0" if outcome.succeeded else failure_of(outcome).message
+
+
 def failure_of(outcome: Outcome) -> Failure:
     """The code and the sentence for an outcome that is no success."""
     if outcome.failure is not None:

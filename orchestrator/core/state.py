@@ -15,6 +15,8 @@ from orchestrator.core.value import Value
 VERSION = 1
 ERRORS_KEPT = 10
 ANSWERS_KEPT = 1000
+DURATIONS_KEPT = 20
+RUNS_KEPT = 100
 
 
 class PhaseState(Value):
@@ -42,6 +44,7 @@ class PhaseState(Value):
     why: str | None = None  # why it stands where it stands
     log: str | None = None
     leftovers: tuple[str, ...] = ()
+    durations: tuple[float, ...] = ()  # of the attempts that succeeded, through all runs, the newest last
 
     @property
     def place(self) -> str:
@@ -59,7 +62,7 @@ class PhaseState(Value):
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> PhaseState:
         fields = dict(data)
-        for name in ("errors", "leftovers"):
+        for name in ("errors", "leftovers", "durations"):
             fields[name] = tuple(fields.get(name) or ())
         return cls(**fields)
 
@@ -99,6 +102,7 @@ class State:
         self.phases: dict[int, PhaseState] = {}
         self.agents: dict[str, Identity] = {}
         self.answers: dict[str, dict[str, Any]] = {}
+        self.runs: list[dict[str, Any]] = []  # how the last runs ended, the newest last
         self.live: set[int] = set()  # derived: which phases have an attempt
 
     def phase(self, number: int) -> PhaseState:
@@ -156,6 +160,7 @@ def _completed(phase: PhaseState, event: ev.PhaseCompleted, at: str) -> dict[str
     return {
         **_AT_REST, "finished_at": at, "duration_seconds": event.duration_seconds, "outputs": {"result": event.result},
         "failures": 0, "interruptions": 0, "log": event.log, "leftovers": event.leftovers, "why": None,
+        "durations": (*phase.durations, event.duration_seconds)[-DURATIONS_KEPT:],
     }  # fmt: skip
 
 
@@ -229,7 +234,9 @@ def _run_started(state: State, event: ev.RunStarted, at: str) -> None:
 
 def _kept(phase: PhaseState) -> PhaseState:
     """What a new run knows of a phase: what it is called, and where its attempts are counted."""
-    return PhaseState(name=phase.name, title=phase.title, planned=phase.planned, attempt=phase.attempt)
+    return PhaseState(
+        name=phase.name, title=phase.title, planned=phase.planned, attempt=phase.attempt, durations=phase.durations
+    )  # fmt: skip
 
 
 def _plan_adopted(state: State, event: ev.PlanAdopted, at: str) -> None:
@@ -247,7 +254,18 @@ def _run_stopping(state: State, event: ev.RunStopping, at: str) -> None:
 
 def _run_ended(state: State, event: ev.RunEnded, at: str) -> None:
     state.run = state.run.replace(finished_at=at, verdict=event.verdict, exit_code=event.exit_code)
+    kept = [one for one in state.runs if one["id"] != state.run.id]
+    state.runs = [*kept, _run_record(state, event)][-RUNS_KEPT:]
     state.agents.clear()  # nothing is in their hands any more: they leave
+
+
+def _run_record(state: State, event: ev.RunEnded) -> dict[str, Any]:
+    run = state.run
+    planned = [phase for number, phase in state.phases.items() if phase.planned and number in run.scope]
+    return {
+        "id": run.id, "due": run.due, "started_at": run.started_at, "finished_at": run.finished_at, "calls": run.calls,
+        "verdict": event.verdict, "done": sum(phase.is_done for phase in planned), "total": len(planned),
+    }  # fmt: skip
 
 
 def _agent_engaged(state: State, event: ev.AgentEngaged, at: str) -> None:
@@ -280,13 +298,15 @@ _RUN_FOLD: dict[type[Event], Callable[[State, Any, str], None]] = {
 
 def phase_document(phase: PhaseState) -> dict[str, Any]:
     """One phase as it stands in state.json: every field, so that a reader need not know the defaults."""
-    return {**phase.__dict__, "errors": list(phase.errors), "leftovers": list(phase.leftovers)}
+    lists = {name: list(getattr(phase, name)) for name in ("errors", "leftovers", "durations")}
+    return {**phase.__dict__, **lists}
 
 
 def run_document(state: State) -> dict[str, Any]:
     run = {**state.run.__dict__, "scope": state.run.scope.as_dict()}
     run["owner"] = state.run.owner.as_dict() if state.run.owner else None
-    return {"run": run, "agents": {name: who.as_dict() for name, who in state.agents.items()}, "answers": state.answers}
+    agents = {name: who.as_dict() for name, who in state.agents.items()}
+    return {"run": run, "agents": agents, "answers": state.answers, "runs": state.runs}
 
 
 def from_document(data: dict[str, Any]) -> State:
@@ -294,6 +314,7 @@ def from_document(data: dict[str, Any]) -> State:
     state.run = RunState.from_dict(data["run"])
     state.agents = {name: Identity.from_dict(who) for name, who in data["agents"].items()}
     state.answers = dict(data["answers"])
+    state.runs = list(data.get("runs", ()))
     for number, phase in data["phases"].items():
         state._put(int(number), PhaseState.from_dict(phase))
     return state

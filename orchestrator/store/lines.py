@@ -22,6 +22,7 @@ class Line(NamedTuple):
     seq: int
     at: str
     events: list[dict[str, Any]]
+    because: list[str]  # for each event what it follows from
     chain: int
 
 
@@ -53,7 +54,7 @@ def decode(raw: bytes, chain: int) -> Line:
     total = check(raw, chain)
     document = json.loads(raw)
     refuse_newer(document.get("v", VERSION), "the journal")
-    return Line(document["seq"], document["at"], document["events"], total)
+    return Line(document["seq"], document["at"], document["events"], document["because"], total)
 
 
 def refuse_newer(version: object, what: str) -> None:

@@ -54,7 +54,7 @@ class JournalStore:
         self._still_mine()
         document = {
             "v": lines.VERSION, "seq": self._position.seq + 1, "at": iso(now),
-            "events": [event.as_dict() for event in decision.events],
+            "events": [event.as_dict() for event in decision.events], "because": decision.reasons,
         }  # fmt: skip
         data, chain = lines.encode(document, self._position.chain)
         self._append(data)

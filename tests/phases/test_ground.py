@@ -82,7 +82,10 @@ def test_a_folder_that_may_not_be_written_is_a_fault_of_permission(make):
     context = make(-6)
     context.path("system").rmdir()
     context.path("system").symlink_to("/sys/kernel")  # where not even root may make a folder
-    with pytest.raises(PermissionFault, match=r"project/system.*: make .*project/system writable for user \d+"), scratch(context):
+    with (
+        pytest.raises(PermissionFault, match=r"project/system.*: make .*project/system writable for user \d+"),
+        scratch(context),
+    ):
         pass
 
 

@@ -33,10 +33,7 @@ def test_it_tells_what_the_state_costs_and_survives(make, fits, empty):
 
 def test_a_slow_disk_is_measured_less_often(make, monkeypatch):
     monkeypatch.setattr(phase, "AT_MOST_SECONDS", 0.0)
-    monkeypatch.setattr(phase, "torn", lambda system: {})
-    monkeypatch.setattr(phase, "flipped", lambda system: {"flips": 0, "flips_detected": 0})
-    with pytest.raises(Exception):  # noqa: B017  nothing was measured at all: it must not hang, or claim anything
-        phase.state_and_journal(make(-3))
+    assert phase.state_and_journal(make(-3))["figures"]["decisions"] == phase.LEAST
 
 
 def test_a_writer_that_keeps_back_what_it_acknowledged_is_caught(make, empty, monkeypatch):
@@ -52,7 +49,7 @@ def test_a_writer_that_keeps_back_what_it_acknowledged_is_caught(make, empty, mo
 
     monkeypatch.setattr(disk.Appender, "append", append)
     monkeypatch.setattr(disk.Appender, "close", close)
-    with pytest.raises(ConfigurationFault, match="a journal on this disk .* cannot be trusted"):
+    with pytest.raises(ConfigurationFault, match=r"a journal on this disk .* cannot be trusted"):
         phase.state_and_journal(make(-3))
     assert empty(make(-3))
 
@@ -60,7 +57,9 @@ def test_a_writer_that_keeps_back_what_it_acknowledged_is_caught(make, empty, mo
 def test_lines_that_are_never_written_are_caught(make, monkeypatch):
     right, count = disk.Appender.append, iter(range(10**9))
     monkeypatch.setattr(
-        disk.Appender, "append", lambda self, data, durable: right(self, data, durable=durable) if next(count) != 40 else None
+        disk.Appender,
+        "append",
+        lambda self, data, durable: right(self, data, durable=durable) if next(count) != 40 else None,
     )
     with pytest.raises(ConfigurationFault, match="cannot be trusted"):
         phase.state_and_journal(make(-3))

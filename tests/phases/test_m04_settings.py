@@ -45,7 +45,9 @@ def test_all_default(make, fits):
 
 
 def test_what_orch_itself_says_to_an_attempt_is_no_setting(make):
-    assert not any("ORCH_" in text for text in told(make(-4), ORCH_RUN="x", ORCH_PHASE="-4", ORCH_PROJECT="/", ORCH_DUE=""))
+    assert not any(
+        "ORCH_" in text for text in told(make(-4), ORCH_RUN="x", ORCH_PHASE="-4", ORCH_PROJECT="/", ORCH_DUE="")
+    )
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,7 @@ def test_a_process_that_cannot_be_killed_is_refused(make, monkeypatch, impatient
     right = process.send
     monkeypatch.setattr(process, "send", lambda who, *signals: signals == (signal.SIGKILL,) or right(who, *signals))
     monkeypatch.setattr(control, "TRIALS", (control.insists,))
-    with pytest.raises(ConfigurationFault, match="ends by SIGKILL: process .* is still there"):
+    with pytest.raises(ConfigurationFault, match=r"ends by SIGKILL: process .* is still there"):
         control.process_control(make(-5))
 
 
@@ -109,7 +109,8 @@ def test_limits_without_effect_are_told(make, monkeypatch):
     result = control.process_control(make(-5))
     assert result["figures"]["memory_limit_holds"] is result["figures"]["open_files_limit_holds"] is False
     assert [warning for warning in result["warnings"] if "has no effect here" in warning] == [
-        f"a limit of {name} has no effect here: `limits` of phases cannot be relied on" for name in ("memory", "open_files")
+        f"a limit of {name} has no effect here: `limits` of phases cannot be relied on"
+        for name in ("memory", "open_files")
     ]
 
 

@@ -40,7 +40,7 @@ def test_a_folder_that_may_not_be_written_is_refused(make):
     context = make(-6)
     context.path("system").rmdir()
     context.path("system").symlink_to("/sys/kernel")
-    with pytest.raises(PermissionFault, match="make .* writable"):
+    with pytest.raises(PermissionFault, match=r"make .* writable"):
         fs.file_system(context)
 
 

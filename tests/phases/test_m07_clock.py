@@ -52,7 +52,7 @@ def test_an_identity_that_changes_is_refused(make, monkeypatch):
 def test_another_identity_seen_from_elsewhere_is_refused(make, monkeypatch):
     right, here = process.boot, os.getpid()
     monkeypatch.setattr(process, "boot", lambda: right() if os.getpid() == here else "another")
-    with pytest.raises(ConfigurationFault, match="from a child .'another'"):
+    with pytest.raises(ConfigurationFault, match=r"from a child .'another'"):
         m07_clock.clock(make(-7))
 
 

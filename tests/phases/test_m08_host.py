@@ -23,7 +23,9 @@ def test_it_tells_this_machine(make, fits):
     assert set(found["tools"]) == {"strace", "crontab", "systemctl"}
 
 
-@pytest.mark.parametrize(("system", "release"), [("Linux", "5.3.18"), ("Linux", "4.19.0-27-amd64"), ("Darwin", "23.1.0")])
+@pytest.mark.parametrize(
+    ("system", "release"), [("Linux", "5.3.18"), ("Linux", "4.19.0-27-amd64"), ("Darwin", "23.1.0")]
+)
 def test_an_old_kernel_is_refused(system, release):
     with pytest.raises(ConfigurationFault, match=rf"this is {system} {release}: orch needs Linux 5\.4"):
         m08_host.refuse_old_kernel(system, release)
@@ -38,7 +40,10 @@ class Machine:
     """Files as another machine has them."""
 
     def __init__(self, monkeypatch, **files):
-        self.files = {"/proc/self/cgroup": "0::/a/b\n", "/proc/meminfo": "MemTotal: 8000000 kB\nMemAvailable: 4000000 kB\n"}
+        self.files = {
+            "/proc/self/cgroup": "0::/a/b\n",
+            "/proc/meminfo": "MemTotal: 8000000 kB\nMemAvailable: 4000000 kB\n",
+        }
         self.files.update({name.replace("__", "."): text for name, text in files.items()})
         monkeypatch.setattr(m08_host, "read", lambda path: self.files.get(str(path), ""))
 
@@ -56,7 +61,9 @@ def test_a_quota_of_a_group_around_us_counts(monkeypatch):
 def test_a_quota_of_version_1_counts(monkeypatch):
     machine = Machine(monkeypatch)
     machine.files["/proc/self/cgroup"] = "5:cpu,cpuacct:/docker/abc\n0::/\n"
-    machine.files["/sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us"] = "50000\n"  # a container's mount begins at its own group
+    machine.files["/sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us"] = (
+        "50000\n"  # a container's mount begins at its own group
+    )
     machine.files["/sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us"] = "100000\n"
     assert m08_host.cpu_quota() == 0.5
     machine.files["/sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us"] = "-1\n"
