@@ -37,7 +37,9 @@ from orchestrator.store.heartbeat import Heartbeat
 from orchestrator.store.lock import RUN, TURN, StateLock, warnings_of
 from orchestrator.store.store import JournalStore, unwritable
 from orchestrator.store.taking import Patience, take
+from orchestrator.watch.guard import Guarded
 from orchestrator.watch.record import Record
+from orchestrator.watch.structured import StructuredLog
 
 def definitions_of(root: Path, settings: Settings) -> Definitions:
     """Read, or from the cache; DefinitionsError lists every fault."""
@@ -132,18 +134,24 @@ class Holding:
         self.asks = Asks(self.system)
         self._closing.append(self.asks.close)
         process.become_subreaper()
+        record = Record(self.system / "logs" / "orchestrator.log")
         self.bridge = LocalBridge(
             self.root, self.inbox, self.inbox, self.me, self._agent_settings(plan), settings.heartbeat_timeout,
-            Record(self.system / "logs" / "orchestrator.log"),
+            record,
         )  # fmt: skip
         self._closing.append(self.bridge.shutdown)
+        told = [Guarded(one, record) for one in (*watchers, self._structured_log(record))]
         heart = Heartbeat(self.system, self.me, settings.heartbeat_timeout)
         self._closing.append(lambda: heart.stop(self.store.state, clock.System().moment()))
         self.engine = Engine(
-            plan, self.store, self.inbox, Hands(self.bridge, self.asks), heart, watchers, clock.System(), TURN_MODE
+            plan, self.store, self.inbox, Hands(self.bridge, self.asks), heart, told, clock.System(), TURN_MODE
         )
         self._recover()
         self._listen()
+
+    def _structured_log(self, complain: Callable[[str], None]) -> StructuredLog:
+        path = self.system / "logs" / "structured_execution.jsonl"
+        return StructuredLog(path, self.settings.logs_structured_bytes, complain)
 
     def _recover(self) -> None:
         """All of recovery: what the world says, as observations, decided and written in one turn of the loop."""

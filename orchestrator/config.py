@@ -46,6 +46,7 @@ class Settings(Value):
     load_timeout: float
     logs_phase_bytes: int
     logs_keep: int
+    logs_structured_bytes: int
     trust: bool
     retry: dict[str, RetryRule]  # every class that may be retried at all
     origins: dict[str, str]  # of what is no default

@@ -253,11 +253,19 @@ class Project:
         return [pid for pid in _pids() if pid != os.getpid() and self._is_of(pid) and not _is_zombie(pid)]
 
     def workers(self) -> list[int]:
-        """Those of them that are neither orchestrator, agent nor template."""
-        return [pid for pid in self.processes() if "orchestrator" not in _command(pid)]
+        """Whoever is neither orchestrator, agent nor template: the work.
+
+        An attempt forked from the template has its command line, but is younger; who has none is just leaving.
+        """
+        told = {pid: command for pid in self.processes() if (command := _command(pid))}
+        templates = sorted((pid for pid in told if "agent.template" in told[pid]), key=_ticks)
+        return sorted({pid for pid in told if "orchestrator" not in told[pid]} | set(templates[1:]))
 
     def agents(self) -> list[int]:
         return [pid for pid in self.processes() if "agent/__main__.py" in _command(pid)]
+
+    def own_processes(self) -> list[int]:
+        return [pid for pid in self.processes() if "orchestrator" in _command(pid)]
 
     def _is_of(self, pid: int) -> bool:
         root = str(self.root)
@@ -307,6 +315,12 @@ def _read(path: str) -> bytes:
 
 def _command(pid: int) -> str:
     return _read(f"/proc/{pid}/cmdline").replace(b"\0", b" ").decode(errors="replace").strip()
+
+
+def _ticks(pid: int) -> int:
+    """When it started."""
+    fields = _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+    return int(fields[19]) if fields else 0
 
 
 def _is_zombie(pid: int) -> bool:

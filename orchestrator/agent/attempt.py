@@ -34,6 +34,7 @@ from orchestrator.core.wire import Order
 from orchestrator.errors import CODES
 
 LEFTOVER_GRACE_SECONDS = 1.0
+_SHORT_SECONDS = 2.0  # no time for the pids to begin anew and come up to the same number
 _LONGEST_MESSAGE, _LONGEST_TYPE, _LONGEST_TEXT = 4000, 200, 500
 
 
@@ -218,7 +219,8 @@ class Trial:
         grace = self.order.kill_grace
         if not is_aborted:
             grace = min(LEFTOVER_GRACE_SECONDS, grace)
-            left = yield from find_leftovers(self._tree, self._pause)
+            is_short = clock.ticking() - self.root.ticking_since < _SHORT_SECONDS
+            left = yield from find_leftovers(self._tree, self.root.pid if is_short else None, self._pause)
             if left is None:
                 return
             self._leftovers = left

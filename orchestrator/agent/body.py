@@ -138,7 +138,10 @@ def unfit(value: Any, where: str, depth: int = 0) -> str:
     if isinstance(value, float):
         return "" if value - value == 0 else f"{where} is {value}: JSON has no such number"
     if isinstance(value, (list, tuple)):
-        return next((fault for i, item in enumerate(value) if (fault := unfit(item, f"{where}[{i}]", depth + 1))), "")
+        for place, item in enumerate(value):
+            if fault := unfit(item, f"{where}[{place}]", depth + 1):
+                return fault
+        return ""
     if isinstance(value, dict):
         for key, item in value.items():
             if not isinstance(key, str):

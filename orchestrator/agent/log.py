@@ -93,7 +93,7 @@ class Lines:
         if len(ended) > TAIL_LINES:
             del ended[0]  # everything before
         self._last.extend(line[:_LONGEST_LINE] if b"\r" not in line else line[-_LONGEST_LINE:] for line in ended)
-        self._rest = rest.rpartition(b"\r")[2][:_LONGEST_LINE]
+        self._rest = _current(rest)[:_LONGEST_LINE]
 
     def tail(self) -> tuple[str, ...]:
         lines = [*self._last, self._rest] if self._rest else list(self._last)
@@ -113,8 +113,14 @@ class Lines:
             begin = data.find(b"::progress", end)
 
 
+def _current(line: bytes) -> bytes:
+    """What a terminal would show of it: a carriage return begins the line anew, except at its end."""
+    head = line.rstrip(b"\r")
+    return head.rpartition(b"\r")[2] + line[len(head) :]
+
+
 def _shown(line: bytes) -> str:
-    return line.rstrip(b"\r").rpartition(b"\r")[2].decode(errors="replace")[:LINE_WIDTH]
+    return _current(line).rstrip(b"\r").decode(errors="replace")[:LINE_WIDTH]
 
 
 def forget_old(folder: Path, keep: int) -> None:

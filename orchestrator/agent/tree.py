@@ -16,8 +16,7 @@ from orchestrator.agent.cgroup import Group
 from orchestrator.agent.loop import Loop, Steps
 from orchestrator.process import Entry
 
-STORM_SECONDS = 0.03  # how long one assault may keep the loop from its other work
-_LOOKS = 4
+_LOOKS = 2
 _DEPTH = 64
 _MOST_NAMES = 10
 _SETTLE_SECONDS = (0.01, 0.03, 0.06)
@@ -41,11 +40,14 @@ class Census:
         self.strangers_ended += 1
         self.on_stranger()
 
-    def look(self, root: int | None, key: str) -> tuple[list[Entry], bool]:
-        """(the tree of `root`, with the strangers that may be its own; whether that can be believed)."""
+    def look(self, root: int | None, key: str, oldest: int | None = None) -> tuple[list[Entry], bool]:
+        """(the tree of `root`, with the strangers that may be its own; whether that can be believed).
+
+        `oldest`: nobody of that tree has a pid that was handed out before this one.
+        """
         for _ in range(_LOOKS):
             before = self.strangers_ended
-            table = process.scan()
+            table = process.scan() if oldest is None else process.scan_from(oldest)
             # an attempt that is just being adopted has said its pid before it could be
             self.before_look()
             found = self._tree(root, key, table)
@@ -107,46 +109,29 @@ class Tree:
     def look(self) -> tuple[list[Entry], bool]:
         return self._census.look(self._root(), self._key)
 
-    def is_over(self) -> bool:
-        found, settled = self.look()
+    def is_over(self, oldest: int | None = None) -> bool:
+        found, settled = self._census.look(self._root(), self._key, oldest)
         return settled and not found
 
     def storm(self) -> bool:
-        """SIGKILL for all, for a bounded time. True once nothing is left."""
-        until = clock.ticking() + STORM_SECONDS
-        while True:
-            newest = process.newest_pid()
-            if self._group is not None:
-                self._group.kill()
-            found, settled = self.look()
-            if settled and not found:
-                return True
-            process.insist([entry.pid for entry in found], self._groups(found))
-            if clock.ticking() >= until:
-                return False
-            self._chase(newest, until)
+        """One assault with SIGKILL, as short as it can be. True once nothing is left."""
+        if self._group is not None:
+            self._group.kill()
+        found, settled = self.look()
+        if settled and not found:
+            return True
+        process.insist([entry.pid for entry in found], self._groups(found))
+        process.chase(self._is_ours, process.STORM_SECONDS)
+        return False
+
+    def _is_ours(self, entry: Entry) -> bool:
+        return self._census.is_of(entry, self._root(), self._key)
 
     def _groups(self, found: list[Entry]) -> set[int]:
         """Process groups that can only be of this tree: never the agent's, a template's or another attempt's."""
         others = [pid for pid in self._census.roots if pid != self._root()]
         taken = {os.getpgrp(), *others, *process.groups_of(others)}
         return {entry.group for entry in found if entry.group > 1} - taken
-
-    def _chase(self, last: int, until: float) -> None:
-        """Who forks and dies faster than /proc can be listed is met at the newest pid."""
-        quiet = 0
-        while quiet < 10 and clock.ticking() < until:
-            newest = process.newest_pid()
-            if newest == last:
-                quiet += 1
-                continue
-            first = max(last + 1, newest - _DEPTH) if newest > last else newest
-            for pid in range(newest, first - 1, -1):
-                entry = process.entry_of(pid)
-                if entry is not None and not entry.is_over and self._census.is_of(entry, self._root(), self._key):
-                    process.insist([pid])
-                    quiet = 0
-            last = newest
 
 
 def end_tree(
@@ -172,13 +157,15 @@ def end_tree(
     wait = 0.002
     while not tree.storm():
         yield from pause(wait)
-        wait = min(wait * 1.5, 1.0)
+        wait = min(wait * 1.2, 1.0)
 
 
-def find_leftovers(tree: Tree, pause: Callable[[float], Steps]) -> Generator[None, None, list[str] | None]:
+def find_leftovers(
+    tree: Tree, oldest: int | None, pause: Callable[[float], Steps]
+) -> Generator[None, None, list[str] | None]:
     """Who is still there a moment after the root's own end (many a child needs that moment to notice); None: nobody."""
     for wait in _SETTLE_SECONDS:
-        if tree.is_over():
+        if tree.is_over(oldest):
             return None
         yield from pause(wait)
     return [process.describe(entry.pid) for entry in tree.look()[0][:_MOST_NAMES]]

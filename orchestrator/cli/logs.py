@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -11,40 +13,95 @@ import typer
 
 from orchestrator import clock
 from orchestrator.cli.frame import ProjectOption, root_of
+from orchestrator.core.names import epoch, seconds
 from orchestrator.errors import UsageError
 from orchestrator.look import Look
 
-EXAMPLE = "Example: orch logs -8 -f"
+EXAMPLE = "Example: orch logs -8 -f --grep 'error|warn'"
 LOOK_EVERY = 0.1
+CHUNK = 1 << 16
 
 
 def command(
     number: Annotated[int, typer.Argument(metavar="N", help="The phase.", show_default=False)],
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on as long as the phase is in progress.")] = False,
-    attempt: Annotated[int | None, typer.Option("--attempt", metavar="A", help="Not the last attempt but this.")] = None,
+    grep: Annotated[str | None, typer.Option("--grep", metavar="REGEX", help="Only lines that match.")] = None,
+    since: Annotated[
+        str | None,
+        typer.Option("--since", metavar="WHEN", help="Every attempt that printed since: 90m, 2h, or an ISO time."),
+    ] = None,
+    attempt: Annotated[int | None, typer.Option("--attempt", metavar="A", help="Not the last attempt but A.")] = None,
     project: ProjectOption = None,
 ) -> None:
     """Show what phase N printed in its last attempt."""
     root = root_of(project)
-    path = _path(root, number, attempt)
-    if not follow:
-        _copy(_older(path), 0)
-        _copy(path, 0)
-        return
-    _follow(root, number, path)
+    shown = Filter(grep)
+    paths = _chosen(root, number, attempt, since)
+    for path in paths[:-1] if follow else paths:
+        for part in (_older(path), path):
+            shown.all_of(part)
+    if follow and paths:
+        _follow(root, number, paths[-1], shown)
+    shown.end()
 
 
-def _path(root: Path, number: int, attempt: int | None) -> Path:
+class Filter:
+    """Bytes to standard output as they are, or those lines that match."""
+
+    def __init__(self, grep: str | None) -> None:
+        try:
+            self._pattern = re.compile(grep.encode()) if grep else None
+        except re.error as error:
+            raise UsageError(f"--grep {grep}: {error}", "it is a regular expression; quote ( ) [ ] * with \\") from None
+        self._rest = b""
+
+    def all_of(self, path: Path) -> None:
+        try:
+            with open(path, "rb") as file:
+                while data := file.read(CHUNK):
+                    self.write(data)
+        except FileNotFoundError:
+            return  # never rotated, or taken away meanwhile
+
+    def write(self, data: bytes) -> None:
+        if self._pattern is not None:
+            *lines, self._rest = (self._rest + data).split(b"\n")
+            data = b"".join(line + b"\n" for line in lines if self._pattern.search(line))
+        sys.stdout.buffer.write(data)
+
+    def end(self) -> None:
+        if self._pattern is not None and self._pattern.search(self._rest):
+            sys.stdout.buffer.write(self._rest)
+        self._rest = b""
+        sys.stdout.buffer.flush()
+
+
+def _chosen(root: Path, number: int, attempt: int | None, since: str | None) -> list[Path]:
+    """The logs to show, oldest first; a sentence if there are none."""
     folder = root / "system" / "logs" / "phases" / str(number)
     there = sorted(int(path.stem) for path in folder.glob("*.log") if path.stem.isdigit())
     if not there:
         known = Look(root).state.phases
         if known and number not in known:
-            raise UsageError(f"there is no phase {number}", "`orch status` lists them")
-        raise UsageError(f"phase {number} has no log: it has not been started yet", "`orch status` shows where it stands")
+            raise UsageError(f"there is no phase {number}", "`orch status --all` lists them")
+        raise UsageError(f"phase {number} has no log: it has not been started yet", "`orch status` shows where it is")
     if attempt is not None and attempt not in there:
-        raise UsageError(f"phase {number} has no log of attempt {attempt}", f"there are those of {there}")
-    return folder / f"{there[-1] if attempt is None else attempt}.log"
+        listed = ", ".join(map(str, there))
+        raise UsageError(f"phase {number} has no log of attempt {attempt}", f"there are those of {listed}")
+    if since is None:
+        return [folder / f"{there[-1] if attempt is None else attempt}.log"]
+    begin = _moment(since)
+    return [path for one in there if (path := folder / f"{one}.log").stat().st_mtime >= begin]
+
+
+def _moment(text: str) -> float:
+    try:
+        return clock.now() - seconds(text)
+    except ValueError:
+        try:
+            return epoch(text)
+        except ValueError:
+            raise UsageError(f"--since {text}: neither a duration nor a time", "write 90m, 2h or 2026-11-20") from None
 
 
 def _older(path: Path) -> Path:
@@ -52,31 +109,40 @@ def _older(path: Path) -> Path:
     return path.with_name(path.name + ".1")
 
 
-def _copy(path: Path, offset: int) -> int:
-    """From `offset` to the end, to standard output; returns the new end."""
+def _follow(root: Path, number: int, path: Path, shown: Filter) -> None:
+    """Until the phase is not in progress any more; over rotations, and into its next attempts."""
+    shown.all_of(_older(path))
+    for data in _growing(root, number, path):
+        shown.write(data)
+        sys.stdout.buffer.flush()
+
+
+def _growing(root: Path, number: int, path: Path) -> Iterator[bytes]:
+    file = open(path, "rb")  # noqa: SIM115  it is another file after each rotation
     try:
-        with open(path, "rb") as file:
-            if os.fstat(file.fileno()).st_size < offset:
-                offset = 0  # rotated under our eyes: a new file under the old name
-            file.seek(offset)
-            while data := file.read(1 << 16):
-                sys.stdout.buffer.write(data)
-                offset += len(data)
+        while True:
+            is_live = Look(root).state.phase(number).is_live
+            while data := file.read(CHUNK):
+                yield data
+            following = _next(path, file.fileno())
+            if following is not None:
+                yield file.read()
+                file.close()
+                path, file = following, open(following, "rb")  # noqa: SIM115
+            elif not is_live:
+                return
+            else:
+                clock.pause(LOOK_EVERY)
+    finally:
+        file.close()
+
+
+def _next(path: Path, fd: int) -> Path | None:
+    """What to read after this file: the new one under its name, or the next attempt's."""
+    try:
+        if os.stat(path).st_ino != os.fstat(fd).st_ino:
+            return path
     except FileNotFoundError:
-        return offset
-    sys.stdout.buffer.flush()
-    return offset
-
-
-def _follow(root: Path, number: int, path: Path) -> None:
-    offset = _copy(path, 0)
-    while True:
-        phase = Look(root).state.phase(number)
-        newer = _path(root, number, None)
-        offset = _copy(path, offset)
-        if newer != path:
-            path, offset = newer, 0
-        elif not phase.is_live:
-            _copy(path, offset)
-            return
-        clock.pause(LOOK_EVERY)
+        pass  # between two names just now, or taken away
+    later = sorted(int(one.stem) for one in path.parent.glob("*.log") if one.stem.isdigit() and int(one.stem) > int(path.stem))
+    return path.with_name(f"{later[0]}.log") if later else None

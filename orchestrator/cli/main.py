@@ -12,7 +12,7 @@ from orchestrator import __version__
 from orchestrator.cli.frame import Command, guarded, show
 
 # In the order of the help. Each is a file of this folder; only that of the command in use is loaded.
-COMMANDS = ("run", "status", "recover", "plan", "logs", "cancel", "retry", "init")
+COMMANDS = ("run", "status", "recover", "plan", "logs", "story", "cancel", "retry", "init")
 GROUPS = ("config",)
 ABOUT = "Runs numbered phases in the order their needs allow, under deadlines that really kill."
 

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from orchestrator.app import definitions_of
 from orchestrator.cli.frame import JsonOption, ProjectOption, root_of, settings_of, show, show_json, tell
 from orchestrator.core import graph
+from orchestrator.core.drawing import KINDS, nodes_of
 from orchestrator.core.events import Scope
 from orchestrator.core.plan import Plan, Step, preview
+from orchestrator.errors import UsageError
 from orchestrator.look import Look, rules_of
 
-EXAMPLE = "Example: orch plan --json"
+EXAMPLE = "Example: orch plan --graph svg > plan.svg"
 
 
-def command(as_json: JsonOption = False, project: ProjectOption = None) -> None:
+def command(
+    graph_kind: Annotated[
+        str | None, typer.Option("--graph", metavar="KIND", help="Draw it instead: text, mermaid, dot or svg.")
+    ] = None,
+    as_json: JsonOption = False,
+    project: ProjectOption = None,
+) -> None:
     """Say for every phase whether a run would run it, keep it, or cannot, and why."""
+    if graph_kind is not None and graph_kind not in KINDS:
+        raise UsageError(f"--graph {graph_kind}: no such kind", f"there are {', '.join(KINDS)}")
     root = root_of(project)
     settings = settings_of(root)
     definitions = definitions_of(root, settings)
@@ -23,6 +35,9 @@ def command(as_json: JsonOption = False, project: ProjectOption = None) -> None:
     look = Look(root)
     for notice in (*look.notices, *definitions.broken.values()):
         tell(notice)
+    if graph_kind is not None:
+        show(_drawn(plan, look, graph_kind))
+        return
     steps = preview(plan, look.state, Scope())
     longest = graph.longest_path(plan.needs, dict.fromkeys(plan.needs, 1.0))
     if as_json:
@@ -30,6 +45,12 @@ def command(as_json: JsonOption = False, project: ProjectOption = None) -> None:
         return
     show("\n".join(steps_lines(steps, plan)))
     show(f"{len(steps)} phases; the longest path has {len(longest)}: {_path(longest)}")
+
+
+def _drawn(plan: Plan, look: Look, kind: str) -> str:
+    names = {number: spec.name for number, spec in plan.specs.items()}
+    statuses = {number: look.state.phase(number).status for number in plan.specs}
+    return KINDS[kind](nodes_of(plan.needs, names, statuses))
 
 
 def steps_document(steps: list[Step], plan: Plan | None = None) -> list[dict[str, Any]]:

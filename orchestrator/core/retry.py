@@ -32,9 +32,15 @@ def judge(
     used = phase.interruptions if failure.code == INTERRUPTED else phase.failures
     if used >= rule.tries:
         return Verdict(False, why=_used_up(failure.code, used, rule.tries))
-    delay = min(rule.cap, rule.delay * rule.factor**used) if rule.delay else 0.0
     share = (draw + number * _SPREAD) % 1.0
-    return Verdict(True, delay * (1 + rule.jitter * (2 * share - 1)))
+    return Verdict(True, _delay(rule, used) * (1 + rule.jitter * (2 * share - 1)))
+
+
+def _delay(rule: RetryRule, used: int) -> float:
+    try:
+        return min(rule.cap, rule.delay * rule.factor**used) if rule.delay else 0.0
+    except OverflowError:
+        return rule.cap
 
 
 def rule_for(spec: Spec | None, code: str, rules: dict[str, RetryRule]) -> RetryRule | None:

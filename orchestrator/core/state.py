@@ -139,7 +139,7 @@ def _intended(phase: PhaseState, event: ev.AttemptIntended, at: str) -> dict[str
     return {
         "attempt": event.attempt, "attempts": phase.attempts + 1, "agent": event.agent, "inputs_hash": event.key,
         "started_at": at, "finished_at": None, "duration_seconds": None, "retry_at": None, "retry_delay_seconds": None,
-        "retry_count": phase.attempts, "why": None, "outputs": None, "leftovers": (), "log": None,
+        "retry_count": phase.retry_count + (phase.status == table.RETRY_WAIT), "why": None, "outputs": None, "leftovers": (), "log": None,
     }  # fmt: skip
 
 
@@ -152,8 +152,7 @@ def _stop_requested(phase: PhaseState, event: ev.StopRequested, at: str) -> dict
 
 
 def _withdrawn(phase: PhaseState, event: ev.AttemptWithdrawn, at: str) -> dict[str, Any]:
-    kept = phase.attempts - 1
-    return {**_AT_REST, "attempts": kept, "retry_count": max(0, kept - 1), "started_at": None, "why": event.why}
+    return {**_AT_REST, "attempts": phase.attempts - 1, "started_at": None, "why": event.why}
 
 
 def _completed(phase: PhaseState, event: ev.PhaseCompleted, at: str) -> dict[str, Any]:
@@ -196,7 +195,7 @@ def _cancelled(phase: PhaseState, event: ev.PhaseCancelled, at: str) -> dict[str
 
 
 def _reset(phase: PhaseState, event: ev.PhaseReset, at: str) -> dict[str, Any]:
-    return {"failures": 0, "interruptions": event.interruptions, "retry_at": None, "retry_delay_seconds": None,
+    return {"failures": 0, "retry_count": 0, "interruptions": event.interruptions, "retry_at": None, "retry_delay_seconds": None,
             "outputs": None, "why": event.why}  # fmt: skip
 
 

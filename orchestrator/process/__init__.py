@@ -21,7 +21,9 @@ from orchestrator.process.alive import (
     send,
 )
 from orchestrator.process.ending import (
+    STORM_SECONDS,
     ask,
+    chase,
     end_group,
     end_orphans,
     end_strays,
@@ -57,12 +59,14 @@ from orchestrator.process.table import (
     groups_of,
     newest_pid,
     scan,
+    scan_from,
 )
 
 __all__ = [
     "ALIVE",
     "DEAD",
     "STOPPED",
+    "STORM_SECONDS",
     "UNKNOWABLE",
     "Entry",
     "Launch",
@@ -74,6 +78,7 @@ __all__ = [
     "begin",
     "below",
     "boot",
+    "chase",
     "children_of",
     "descendants",
     "describe",
@@ -99,6 +104,7 @@ __all__ = [
     "reap",
     "reset_signals",
     "scan",
+    "scan_from",
     "send",
     "set_limits",
     "spawn_child",

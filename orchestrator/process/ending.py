@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
 from orchestrator import clock
 from orchestrator.core.names import Identity
 from orchestrator.process.alive import boot, host
-from orchestrator.process.table import Entry, below, children_of, describe, environment_of, scan
+from orchestrator.process.table import Entry, below, children_of, describe, entry_of, environment_of, newest_pid, scan
+
+STORM_SECONDS = 0.03  # how long one assault may keep its caller from other work
+_NEAR, _QUIET, _MOST_NAMES = 24, 10, 20
 
 
 def ask(pids: Iterable[int]) -> None:
@@ -47,17 +50,44 @@ def end_group(pid: int) -> None:
         pass
 
 
+def chase(is_prey: Callable[[Entry], bool], seconds: float) -> list[str]:
+    """Kill whoever of the newest processes is prey, for a while; returns their names.
+
+    Who forks and dies faster than /proc can be listed is never in a list: it is met where the pids are handed out.
+    """
+    killed: list[str] = []
+    until, quiet = clock.ticking() + seconds, 0
+    last = newest_pid() - _NEAR
+    while quiet < _QUIET and clock.ticking() < until:
+        newest = newest_pid()
+        if newest == last:
+            quiet += 1
+            continue
+        first = max(last + 1, newest - _NEAR) if newest > last else newest
+        for pid in range(newest, first - 1, -1):
+            entry = entry_of(pid)
+            if entry is not None and not entry.is_over and is_prey(entry):
+                killed.append(describe(pid))
+                insist([pid])
+                quiet = 0
+        last = newest
+    return killed
+
+
 def end_strays(keep: Collection[int], patience: float = 5.0) -> list[str]:
     """End our children that are not in `keep`, and all below them: what came to us because its supervisor died."""
-    names: list[str] = []
-    until = clock.ticking() + patience
-    while (strays := [pid for pid in children_of(os.getpid()) if pid not in keep]) and clock.ticking() < until:
-        names += [name for name in map(describe, strays) if name not in names]
+    me, names, until = os.getpid(), dict[str, None](), clock.ticking() + patience
+    while clock.ticking() < until:
+        strays = [pid for pid in children_of(me) if pid not in keep]
+        names.update(dict.fromkeys(map(describe, strays)))
         insist([*strays, *(entry.pid for entry in below(strays, scan()))])
-        clock.pause(0.002)
+        met = chase(lambda entry: entry.parent == me and entry.pid not in keep, STORM_SECONDS)
+        names.update(dict.fromkeys(met))
         for pid in strays:
             _reap_one(pid)
-    return names
+        if not strays and not met:
+            break
+    return list(names)[:_MOST_NAMES]
 
 
 def _reap_one(pid: int) -> None:
@@ -109,19 +139,31 @@ def _is_tagged(pid: int, project: str, agents: Collection[str]) -> bool:
 
 
 def end_orphans(
-    project: str | Path, agents: Collection[str], attempts: Collection[Identity] = (), grace: float = 1.0
+    project: str | Path,
+    agents: Collection[str],
+    attempts: Collection[Identity] = (),
+    grace: float = 1.0,
+    patience: float = 5.0,
 ) -> list[str]:
     """End what `find_tagged` finds, and what that started; returns their names."""
-    first = find_tagged(project, agents, attempts)
-    names = [describe(who.pid) for who in first]
-    ask(who.pid for who in first)
+
+    def is_prey(entry: Entry) -> bool:
+        return entry.pid != os.getpid() and _is_tagged(entry.pid, str(project), agents)
+
+    left = find_tagged(project, agents, attempts)
+    names = dict.fromkeys(describe(who.pid) for who in left)
+    ask(who.pid for who in left)
     until = clock.ticking() + grace
-    while (left := find_tagged(project, agents, attempts)) and clock.ticking() < until:
-        clock.pause(0.02)
-    until = clock.ticking() + 5.0
     while left and clock.ticking() < until:
+        clock.pause(0.02)
+        left = find_tagged(project, agents, attempts)
+    until = clock.ticking() + patience
+    while clock.ticking() < until:
         pids = [who.pid for who in left]
         insist([*pids, *(entry.pid for entry in below(pids, scan()))])
-        clock.pause(0.005)
+        met = chase(is_prey, STORM_SECONDS) if agents else []
+        names.update(dict.fromkeys(met))
         left = find_tagged(project, agents, attempts)
-    return names
+        if not left and not met:
+            break
+    return list(names)[:_MOST_NAMES]

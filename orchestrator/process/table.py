@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
 _BUFFER = 4096
+_WINDOW = 500
 
 
 class Entry(NamedTuple):
@@ -44,6 +45,14 @@ def entry_of(pid: int) -> Entry | None:
 def scan() -> dict[int, Entry]:
     found = (entry_of(int(name)) for name in os.listdir("/proc") if name[0] in "123456789")
     return {entry.pid: entry for entry in found if entry is not None}
+
+
+def scan_from(oldest: int) -> dict[int, Entry]:
+    """Who was born since the pid `oldest` was handed out; that is little to read as long as it was a short while ago."""
+    newest = newest_pid()
+    if not oldest <= newest <= oldest + _WINDOW:
+        return scan()  # the pids have begun anew, or it is no less work
+    return {pid: entry for pid in range(oldest, newest + 1) if (entry := entry_of(pid)) is not None}
 
 
 def below(roots: Collection[int], table: Mapping[int, Entry]) -> list[Entry]:

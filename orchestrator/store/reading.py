@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from orchestrator.core.events import Event
@@ -48,6 +49,21 @@ def _names(system: Path) -> tuple[object, ...]:
     except FileNotFoundError:
         snapshot_file = None
     return (snapshot_file, *journal.segments(system / "journal"))
+
+
+def read_lines(system: Path) -> Iterator[Line]:
+    """Every line that the journal still has, oldest first; StateDamaged where one cannot be trusted."""
+    folder = system / "journal"
+    there = journal.segments(folder)
+    position = _oldest_base(folder, there).position if there else Position()
+    for segment in there:
+        if segment.first < position.segment:
+            continue
+        found = journal.read(segment.path, position.chain, position.seq)
+        yield from found.lines
+        if found.damage is not None:
+            raise StateDamaged(str(found.damage), REMEDY)
+        position = Position(found.last, found.chain, segment.first, found.end)
 
 
 def _read(system: Path, verify: bool) -> Loaded:

@@ -36,7 +36,7 @@ def test_the_states_are_these_eight() -> None:
     assert len(set(STATES)) == 8
 
 
-@pytest.mark.parametrize(("current", "following"), itertools.product(STATES, STATES))
+@pytest.mark.parametrize(("current", "following"), list(itertools.product(STATES, STATES)))
 def test_every_pair(current: str, following: str) -> None:
     assert can_transition(current, following) == (following in ALLOWED[current])
     lines: list[str] = []

@@ -10,7 +10,9 @@ from orchestrator.core.names import AttemptId, iso
 from orchestrator.core.outcome import Failure
 from orchestrator.core.state import (
     ANSWERS_KEPT,
+    DURATIONS_KEPT,
     ERRORS_KEPT,
+    RUNS_KEPT,
     PhaseState,
     RunState,
     State,
@@ -48,7 +50,7 @@ def test_an_intended_attempt_is_starting_with_its_agent_and_key():
 def test_a_completed_one_has_its_result_and_nobody_who_owns_it():
     assert fold(intended(3), ev.AttemptStarted(3, 1, 30, 3), completed(3)) == PhaseState(
         status="completed", started_at=AT, finished_at=AT, duration_seconds=2.0, attempt=1, attempts=1, inputs_hash="key",
-        outputs={"result": {"n": 1}}, log="its.log", name="p3",
+        outputs={"result": {"n": 1}}, log="its.log", name="p3", durations=(2.0,),
     )  # fmt: skip
 
 
@@ -127,7 +129,7 @@ def test_who_is_live_follows_from_the_phases():
 def test_a_new_run_remembers_what_phases_are_called_and_counts_their_attempts_on():
     state = state_of(run_started(), ev.PlanAdopted("d", {"3": ["index", "The index"]}), intended(3, 4), intended(5), completed(3, 4))
     state.apply(run_started(run="r2"), NOW)
-    assert state.phase(3) == PhaseState(name="index", title="The index", attempt=4)
+    assert state.phase(3) == PhaseState(name="index", title="The index", attempt=4, durations=(2.0,))
     assert state.live == set(), "a new run has nothing in hand, whatever the last one left"
     assert (state.run.id, state.run.calls, state.run.due) == ("r2", 1, "now")
 
@@ -162,14 +164,38 @@ def test_the_last_thousand_answers_are_kept():
     assert "k1" not in state.answers and "k2" in state.answers and f"k{ANSWERS_KEPT + 1}" in state.answers
 
 
+def test_the_last_durations_are_kept_through_all_runs():
+    state = state_of(run_started())
+    for attempt in range(1, DURATIONS_KEPT + 3):
+        for event in (intended(3, attempt), completed(3, attempt).replace(duration_seconds=float(attempt)), ev.PhaseReset(3, "")):
+            state.apply(event, NOW)
+    state.apply(run_started(run="r2"), NOW)
+    assert state.phase(3).durations == tuple(float(each) for each in range(3, DURATIONS_KEPT + 3))
+
+
+def test_the_ends_of_the_last_runs_are_kept_each_once():
+    state = state_of(run_started(), ev.PlanAdopted("d", {"1": ["a", ""], "2": ["b", ""]}), intended(1), completed(1))
+    state.apply(ev.RunEnded("cancelled", 130), NOW)
+    state.apply(ev.RunEnded("failed", 1), NOW + 9)
+    assert state.runs == [
+        {"id": "r1", "due": "now", "started_at": AT, "finished_at": iso(NOW + 9), "calls": 1, "verdict": "failed", "done": 1, "total": 2}
+    ]
+    for index in range(RUNS_KEPT):
+        state.apply(run_started(run=f"s{index}"), NOW)
+        state.apply(ev.RunEnded("completed", 0), NOW)
+    assert len(state.runs) == RUNS_KEPT and state.runs[0]["id"] == "s0"
+
+
 def test_the_document_is_json_and_comes_back_as_the_same_state():
     state = state_of(
         run_started(scope=Scope(only=(1, -2))), ev.PlanAdopted("d", {"1": ["a", ""], "-2": ["b", "B"]}),
         ev.AgentEngaged("a1", AGENT), intended(1), intended(-2), failed(1), ev.AskAnswered("k", "retry", "ann", True, "yes", 1),
+        ev.RunEnded("failed", 1), ev.AgentEngaged("a2", ME),
     )  # fmt: skip
     phases = {str(number): phase_document(phase) for number, phase in state.phases.items()}
     again = from_document(json.loads(json.dumps({**run_document(state), "phases": phases})))
-    assert (again.run, again.phases, again.agents, again.answers) == (state.run, state.phases, state.agents, state.answers)
+    assert (again.run, again.phases, again.agents) == (state.run, state.phases, state.agents)
+    assert (again.answers, again.runs) == (state.answers, state.runs) and len(state.runs) == 1
     assert again.live == state.live == {-2}
 
 

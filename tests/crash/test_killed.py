@@ -208,9 +208,9 @@ def test_what_outlived_its_agent_is_ended_by_the_next_holder(project: Project) -
     wait_for(lambda: project.lines("began"))
     workers = set(project.workers())
     assert len(workers) >= 3
-    for pid in set(project.processes()) - workers:
+    for pid in set(project.own_processes()) - workers:
         os.kill(pid, signal.SIGSTOP)
-    for pid in set(project.processes()) - workers:
+    for pid in set(project.own_processes()) - workers:
         os.kill(pid, signal.SIGKILL)
     run.wait()
     identities = [found for pid in workers if (found := process.identity(pid))]

@@ -23,6 +23,12 @@ def nothing_stays():
     assert [process.describe(pid) for pid in left] == []
 
 
+@pytest.fixture(autouse=True)
+def fewer(monkeypatch):
+    monkeypatch.setattr(control, "FORKS", 8)
+    monkeypatch.setattr(control, "SPAWNS", 2)
+
+
 @pytest.fixture
 def impatient(monkeypatch):
     monkeypatch.setattr(control, "PATIENCE", 0.5)

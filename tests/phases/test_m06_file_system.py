@@ -15,6 +15,11 @@ from phases import m06_file_system as fs
 MEMORY = Path("/dev/shm")
 
 
+@pytest.fixture(autouse=True)
+def shorter(monkeypatch):
+    monkeypatch.setattr(fs, "LOOKING_SECONDS", 0.15)
+
+
 def test_it_tells_this_file_system(make, fits, empty):
     context = make(-6)
     found = fits(fs.file_system(context))["figures"]
@@ -120,12 +125,9 @@ def test_lines_that_overwrite_each_other_are_a_fault(make, monkeypatch):
     def append(path, letter, say):
         fd = os.open(path, os.O_WRONLY)
         for _ in range(fs.LINES):
-            os.lseek(fd, 0, os.SEEK_END)
-            os.write(fd, letter * 60)
-            os.write(fd, letter * 60 + b"\n")
+            os.write(fd, letter * 120 + b"\n")
         say("finished")
 
-    monkeypatch.setattr(fs, "LINES", 3000)
     monkeypatch.setattr(fs, "append", append)
     with pytest.raises(ConfigurationFault, match="lines that two processes append are harmed"):
         fs.file_system(make(-6))

@@ -16,6 +16,11 @@ from phases import m07_clock
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.fixture(autouse=True)
+def shorter(monkeypatch):
+    monkeypatch.setattr(m07_clock, "MEASURED_SECONDS", 0.1)
+
+
 def test_it_tells_this_clock(make, fits):
     found = fits(m07_clock.clock(make(-7)))["figures"]
     me = process.myself()

@@ -1,0 +1,39 @@
+"""orch story: every decision about a phase, with what caused it, out of the journal."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli.frame import JsonOption, ProjectOption, root_of, show, show_json
+from orchestrator.core.events import Event
+from orchestrator.core.story import Chapter, concerns, is_about
+from orchestrator.errors import UsageError
+from orchestrator.store.reading import read_lines
+
+EXAMPLE = "Example: orch story -8"
+
+
+def command(
+    number: Annotated[int, typer.Argument(metavar="N", help="The phase.", show_default=False)],
+    as_json: JsonOption = False,
+    project: ProjectOption = None,
+) -> None:
+    """Tell what was decided about phase N, when, and because of what."""
+    chapters, first = [], None
+    for line in read_lines(root_of(project) / "system"):
+        first = first or line
+        for data, because in zip(line.events, line.because, strict=True):
+            event = Event.from_dict(data)
+            if concerns(event, number):
+                chapters.append(Chapter(line.seq, line.at, event, because))
+    if not is_about(chapters, number):
+        raise UsageError(f"the journal has no decision about phase {number}", "`orch status` lists the phases")
+    if as_json:
+        show_json([chapter.as_dict() for chapter in chapters])
+        return
+    if first is not None and first.seq > 1:
+        show(f"(decisions before {first.at} are not kept any more)")
+    for chapter in chapters:
+        show(f"{chapter.at}  {chapter.sentence()}\n{'':26}because {chapter.because}")

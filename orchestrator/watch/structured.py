@@ -1,0 +1,113 @@
+"""system/logs/structured_execution.jsonl: what happened, for machines; one object a line, the same keys for ever.
+
+Opened anew for every batch of lines, so that it may be rotated, moved or deleted from outside at any time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from orchestrator.core import events as ev
+from orchestrator.core.agenda import Agenda
+from orchestrator.core.draft import Decision
+from orchestrator.core.names import Moment, iso
+from orchestrator.core.observations import Observation
+from orchestrator.core.outcome import Failure
+from orchestrator.core.plan import Plan
+from orchestrator.core.state import State
+
+KEPT = 3  # older files beside the current one
+
+
+class StructuredLog:
+    def __init__(self, path: Path, most_bytes: int, complain: Callable[[str], None]) -> None:
+        self._path, self._most, self._complain = path, most_bytes, complain
+        self._failing = False
+
+    def tell(
+        self, batch: Sequence[Observation], decision: Decision, state: State, agenda: Agenda, plan: Plan, moment: Moment
+    ) -> None:
+        lines = [
+            json.dumps(record, default=str)
+            for event, reason in zip(decision.events, decision.reasons, strict=True)
+            if (record := record_of(event, reason, state, iso(moment.now))) is not None
+        ]
+        if lines:
+            self._write("\n".join(lines).encode() + b"\n")
+
+    def _write(self, data: bytes) -> None:
+        """The journal is the truth: a log that cannot be written is said once, and tried again with the next line."""
+        try:
+            fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                os.write(fd, data)
+                is_full = os.fstat(fd).st_size >= self._most
+            finally:
+                os.close(fd)
+            if is_full:
+                self._rotate()
+            self._failing = False
+        except OSError as error:
+            if not self._failing:
+                self._complain(f"{self._path} could not be written: {error.strerror}; the run goes on")
+            self._failing = True
+
+    def _rotate(self) -> None:
+        for number in range(KEPT - 1, 0, -1):
+            older = self._path.with_name(f"{self._path.name}.{number}")
+            if older.exists():
+                older.rename(self._path.with_name(f"{self._path.name}.{number + 1}"))
+        self._path.rename(self._path.with_name(f"{self._path.name}.1"))
+
+
+def record_of(event: ev.Event, reason: str, state: State, at: str) -> dict[str, Any] | None:
+    """The line for an event; None where it says nothing about the run or a phase."""
+    name = _NAMES.get(type(event))
+    if name is None:
+        return None
+    number = getattr(event, "number", None)
+    failure: Failure | None = getattr(event, "failure", None)
+    return {
+        "timestamp": at, "event": name, "run": state.run.id, "phase": number,
+        "name": state.phase(number).name if number is not None else None, "attempt": getattr(event, "attempt", None),
+        "duration_seconds": getattr(event, "duration_seconds", None), "outputs": _outputs(event),
+        "error_type": failure.type or failure.code if failure else None,
+        "error_message": failure.message if failure else None, "error_code": failure.code if failure else None,
+        "context": {"because": reason, **_context(event)},
+    }  # fmt: skip
+
+
+def _outputs(event: ev.Event) -> dict[str, Any] | None:
+    return {"result": event.result} if isinstance(event, ev.PhaseCompleted) else None
+
+
+def _context(event: ev.Event) -> dict[str, Any]:
+    """What this kind of event knows besides the common keys."""
+    told = event.as_dict()
+    common = {"event", "number", "attempt", "duration_seconds", "result", "failure", "run", "owner", "phases"}
+    return {key: value for key, value in told.items() if key not in common}
+
+
+_NAMES: dict[type[ev.Event], str] = {
+    ev.RunStarted: "run_start",
+    ev.RunContinued: "run_continue",
+    ev.RunStopping: "run_stopping",
+    ev.RunEnded: "run_end",
+    ev.AgentEngaged: "agent_engaged",
+    ev.AgentLeft: "agent_left",
+    ev.AskAnswered: "ask_answered",
+    ev.AttemptIntended: "phase_start",
+    ev.AttemptWithdrawn: "phase_not_started",
+    ev.StopRequested: "phase_stopping",
+    ev.PhaseCompleted: "phase_complete",
+    ev.PhaseFailed: "phase_error",
+    ev.RetryScheduled: "phase_retry",
+    ev.PhaseRecovered: "phase_recovered",
+    ev.PhaseMended: "phase_mended",
+    ev.PhaseCancelled: "phase_cancelled",
+    ev.PhaseReset: "phase_reset",
+}
