@@ -1,4 +1,4 @@
-"""What all commands share: the project they are for, negative numbers, how errors look, the exit code."""
+"""What all commands share: the project, negative numbers, completion, how mistakes and errors look, the exit code."""
 
 from __future__ import annotations
 
@@ -9,21 +9,25 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Never
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
+from typer.exceptions import TyperException
 
 from orchestrator import clock, project
+from orchestrator.cli.completing import phases
 from orchestrator.config import Settings, settings
-from orchestrator.core.names import iso
-from orchestrator.errors import OrchError
+from orchestrator.core.names import iso, nearest
+from orchestrator.errors import OrchError, UsageError
 
 ProjectOption = Annotated[
     Path | None, typer.Option("--project", metavar="DIR", help="The project's folder, if it is not this one.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
+NumberArgument = typer.Argument(metavar="N", help="The phase.", show_default=False, autocompletion=phases)
 _NEGATIVE = re.compile(r"-\d+(\[\d+\])?")
+_EXTRA = re.compile(r"extra arguments? \((?P<words>.+)\)|extra argument\(s\) \((?P<more>.+)\)")
 INTERRUPTED = 130
 BROKEN = 70
 

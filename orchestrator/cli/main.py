@@ -4,32 +4,76 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.main import get_command, get_group
 
 from orchestrator import __version__
-from orchestrator.cli.frame import Command, guarded, show
+from orchestrator.cli.frame import Command, Group, guarded, show
 
-# In the order of the help. Each is a file of this folder; only that of the command in use is loaded.
-COMMANDS = ("run", "status", "recover", "plan", "logs", "story", "cancel", "retry", "init")
-GROUPS = ("config",)
+# As the help shows them. Each is a file of this folder; only that of the command in use is loaded.
+COMMANDS: dict[str, dict[str, str]] = {
+    "Run": {
+        "run": "Begin a run, or go on where the last one ended.",
+        "recover": "Put in order what a crash left behind.",
+    },
+    "Look": {
+        "status": "Where everything stands, now.",
+        "plan": "What a run would do with each phase, and why.",
+        "logs": "What phase N printed.",
+        "story": "Every decision about phase N, and its cause.",
+    },
+    "Act": {
+        "cancel": "End the run, or phase N, and all that it started.",
+        "retry": "Have phase N run again now, with fresh tries.",
+    },
+    "Set up": {
+        "init": "Begin a project from a template.",
+        "config": "The settings, and where each comes from.",
+    },
+}
 ABOUT = "Runs numbered phases in the order their needs allow, under deadlines that really kill."
+EXAMPLE = "Example: orch init nightly && cd nightly && orch run"
 
 
-def application(words: list[str]) -> typer.Typer:
-    """With the one command that `words` names, or with all where they name none (help, completion, a mistake)."""
+class Commands(Group):
+    """Knows all commands by name, and loads one when it is used."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [name for listed in COMMANDS.values() for name in listed]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in self.commands and cmd_name in self.list_commands(ctx):
+            self.commands[cmd_name] = _load(cmd_name)
+        return self.commands.get(cmd_name)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        width = max(map(len, self.list_commands(ctx)))
+        for group, listed in COMMANDS.items():
+            with formatter.section(group):
+                formatter.write_dl([(name.ljust(width), about) for name, about in listed.items()])
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        """From the list: whoever presses a key does not wait until every command is loaded."""
+        listed = {name: about for group in COMMANDS.values() for name, about in group.items()}
+        return self.items(listed, incomplete) or super().shell_complete(ctx, incomplete)
+
+
+def _load(name: str) -> Any:
+    module = import_module(f"orchestrator.cli.{name}")
+    if hasattr(module, "app"):
+        return get_group(module.app)
+    alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    alone.command(name, cls=Command, epilog=module.EXAMPLE)(module.command)
+    return get_command(alone)
+
+
+def application() -> typer.Typer:
     app = typer.Typer(
-        name="orch", help=ABOUT, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None
+        name="orch", cls=Commands, help=ABOUT, epilog=EXAMPLE, pretty_exceptions_enable=False, rich_markup_mode=None
     )
     app.callback()(_root)
-    named = next((word for word in words if not word.startswith("-")), "")
-    for name in (named,) if named in (*COMMANDS, *GROUPS) else (*COMMANDS, *GROUPS):
-        module = import_module(f"orchestrator.cli.{name}")
-        if name in GROUPS:
-            app.add_typer(module.app, name=name)
-        else:
-            app.command(name, cls=Command, epilog=module.EXAMPLE)(module.command)
     return app
 
 
@@ -49,5 +93,5 @@ def _root(
 
 def main() -> None:
     codes: list[int] = []
-    code = guarded(lambda: codes.append(int(application(sys.argv[1:])(prog_name="orch") or 0)))
+    code = guarded(lambda: codes.append(int(application()(prog_name="orch", standalone_mode=False) or 0)))
     sys.exit(code or (codes[0] if codes else 0))

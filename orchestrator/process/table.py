@@ -48,7 +48,7 @@ def scan() -> dict[int, Entry]:
 
 
 def scan_from(oldest: int) -> dict[int, Entry]:
-    """Who was born since the pid `oldest` was handed out; that is little to read as long as it was a short while ago."""
+    """Who was born since the pid `oldest` was handed out: little to read as long as that was a short while ago."""
     newest = newest_pid()
     if not oldest <= newest <= oldest + _WINDOW:
         return scan()  # the pids have begun anew, or it is no less work

@@ -1,0 +1,50 @@
+"""Numbers of phases for the shell's completion: from state.json and the text of the files, never by running them."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import typer
+
+from orchestrator import project
+from orchestrator.errors import OrchError
+from orchestrator.load.folder import read
+from orchestrator.load.static import numbers_in
+
+MOST = 1000  # more are no help to whoever chooses from them
+
+
+def phases(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """What may stand where a command takes the number of a phase, with its name; after a comma, one more."""
+    before, comma, begun = incomplete.rpartition(",")
+    chosen = set(before.split(","))
+    return [
+        (f"{before}{comma}{number}", name)
+        for number, name in sorted(_known(ctx.params.get("project")).items())[:MOST]
+        if str(number).startswith(begun) and str(number) not in chosen
+    ]
+
+
+def _known(option: Path | None) -> dict[int, str]:
+    """Nothing where there is no project: whoever presses a key is not told of faults."""
+    try:
+        root = project.find(option, os.environ, Path.cwd())
+        return {**_in_files(root), **_in_state(root)}
+    except (OSError, OrchError):
+        return {}
+
+
+def _in_files(root: Path) -> dict[int, str]:
+    """Those that no run has seen yet; a name is the file's."""
+    found = read(root, trust=True)
+    return {number: Path(file).stem for file, data in found.sources.items() for number in numbers_in(data)}
+
+
+def _in_state(root: Path) -> dict[int, str]:
+    try:
+        known = json.loads((root / "system" / "state.json").read_bytes())["phases"]
+        return {int(number): str(phase["name"]) for number, phase in known.items() if phase["planned"]}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
