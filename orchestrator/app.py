@@ -18,9 +18,10 @@ from orchestrator.config import Settings
 from orchestrator.core import observations as obs
 from orchestrator.core.actions import Action, AnswerAsk
 from orchestrator.core.draft import Mode
+from orchestrator.core.eta import Eta
 from orchestrator.core.events import Event, Scope
 from orchestrator.core.graph import closure
-from orchestrator.core.names import Identity, iso
+from orchestrator.core.names import Identity, Moment, iso
 from orchestrator.core.plan import Plan
 from orchestrator.core.reconcile import DEAD, reconcile
 from orchestrator.core.state import State
@@ -38,6 +39,7 @@ from orchestrator.store.lock import RUN, TURN, StateLock, warnings_of
 from orchestrator.store.store import JournalStore, unwritable
 from orchestrator.store.taking import Patience, take
 from orchestrator.watch.guard import Guarded
+from orchestrator.watch.outlook import Outlook
 from orchestrator.watch.record import Record
 from orchestrator.watch.structured import StructuredLog
 
@@ -140,8 +142,9 @@ class Holding:
             record,
         )  # fmt: skip
         self._closing.append(self.bridge.shutdown)
-        told = [Guarded(one, record) for one in (*watchers, self._structured_log(record))]
-        heart = Heartbeat(self.system, self.me, settings.heartbeat_timeout)
+        self._outlook = Outlook(record)
+        told = [Guarded(one, record) for one in (*watchers, self._structured_log(record), self._outlook)]
+        heart = Heartbeat(self.system, self.me, settings.heartbeat_timeout, self._expect)
         self._closing.append(lambda: heart.stop(self.store.state, clock.System().moment()))
         self.engine = Engine(
             plan, self.store, self.inbox, Hands(self.bridge, self.asks), heart, told, clock.System(), TURN_MODE
@@ -152,6 +155,10 @@ class Holding:
     def _structured_log(self, complain: Callable[[str], None]) -> StructuredLog:
         path = self.system / "logs" / "structured_execution.jsonl"
         return StructuredLog(path, self.settings.logs_structured_bytes, complain)
+
+    def _expect(self, state: State, moment: Moment) -> Eta | None:
+        """When the run will be over; a turn is no run."""
+        return self._outlook.eta(state, moment) if self.engine.mode.starts else None
 
     def _recover(self) -> None:
         """All of recovery: what the world says, as observations, decided and written in one turn of the loop."""

@@ -13,6 +13,7 @@ from orchestrator.config import Settings
 from orchestrator.core.agenda import Agenda
 from orchestrator.core.decide import decide
 from orchestrator.core.draft import Decision, Mode
+from orchestrator.core.eta import Eta
 from orchestrator.core.plan import Plan, Rules
 from orchestrator.core.reconcile import Finding, reconcile
 from orchestrator.core.state import State
@@ -26,7 +27,8 @@ TURN_MODE = Mode(starts=False)
 
 
 class Look:
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, reads_files: bool = True) -> None:
+        """Without `reads_files` phases/ is not looked at: enough for whoever asks only what is in progress."""
         self.system = root / "system"
         loaded = read_state(self.system)
         self.notices = loaded.notices
@@ -34,8 +36,8 @@ class Look:
         self.owner = process.is_alive(self.state.run.owner) if self.state.run.owner else process.DEAD
         self.pulse = heartbeat.read(self.system, clock.now())
         self.recovery = Decision((), ())
-        definitions = peek(root, cache_of(root))
-        if definitions is None:
+        definitions = peek(root, cache_of(root)) if reads_files else None
+        if definitions is None and reads_files:
             self.notices += [f"{fault}" for fault in glance(root)]
         if self.owner == process.DEAD:
             plan = _plan(definitions, Rules())
@@ -56,6 +58,13 @@ class Look:
         if not self.is_alive or pulse is None or pulse.identity != run.owner:
             return False
         return pulse.age > run.heartbeat_timeout
+
+    @property
+    def eta(self) -> Eta | None:
+        """What the loop itself expects; only of a run that is alive."""
+        if not self.is_alive or self.is_hung or self.pulse is None or self.pulse.identity != self.state.run.owner:
+            return None
+        return self.pulse.eta
 
     @property
     def run_state(self) -> str:

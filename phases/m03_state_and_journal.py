@@ -86,7 +86,8 @@ def decided(*events: Event) -> Decision:
 
 def write(store: JournalStore, count: int) -> tuple[list[float], list[float]]:
     """How long each commit took, and each writing of state.json after it."""
-    commits, snapshots = [], []
+    commits: list[float] = []
+    snapshots: list[float] = []
     until = time.perf_counter() + AT_MOST_SECONDS
     for _, decision in zip(range(count), decisions(), strict=False):
         began = time.perf_counter()

@@ -104,9 +104,15 @@ class Started:
         code = self.popen.wait(seconds)
         return Ended(code, self.out, self.err)
 
+    def until(self, what: Callable[[], T], seconds: float = PATIENCE) -> T:
+        """Waits for `what`; in vain as soon as this is over, and then it says what it said."""
+        wait_for(lambda: what() or self.is_over, seconds, f"{self.out}{self.err}")
+        found = what()
+        assert found, f"it ended with {self.popen.returncode}: {self.out}{self.err}"
+        return found
+
     def wait_for(self, text: str, seconds: float = PATIENCE) -> None:
-        wait_for(lambda: text in self.out + self.err or self.is_over, seconds, f"{text!r} in {self.out + self.err}")
-        assert text in self.out + self.err, f"it ended with {self.popen.returncode}: {self.out}{self.err}"
+        self.until(lambda: text in self.out + self.err, seconds)
 
     def end(self) -> None:
         if not self.is_over:

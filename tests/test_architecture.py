@@ -98,7 +98,8 @@ def parse(sources: dict[str, str]) -> list[Module]:
 
 @cache
 def modules() -> list[Module]:
-    files = sorted((ROOT / PACKAGE).rglob("*.py"))
+    templates = ROOT / PACKAGE / "templates"  # no part of orch: projects of its users, before they are theirs
+    files = sorted(file for file in (ROOT / PACKAGE).rglob("*.py") if templates not in file.parents)
     return parse({_dotted(file): file.read_text("utf-8") for file in files})
 
 

@@ -187,6 +187,22 @@ def test_orphans_are_known_by_the_session_of_an_attempt(spawn: Callable[..., int
     assert len(process.end_orphans("/nowhere", [], [who], grace=0.1)) == 3
 
 
+CHAIN = "import os, signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nwhile True:\n    if os.fork(): os._exit(0)\n    os.setsid()\n"
+
+
+def test_orphans_that_are_never_older_than_a_moment(tmp_path: Path) -> None:
+    """Each forks and dies before a listing of /proc is through: met by the newest pid, not by a list."""
+    tags = {**os.environ, "ORCH_PROJECT": str(tmp_path), "ORCH_AGENT": "gone"}
+    os.waitpid(process.start(Launch((sys.executable, "-I", "-S", "-c", CHAIN), env=tags, dies_with_parent=False)), 0)
+    assert any("import os" in name for name in process.end_orphans(tmp_path, ["gone"], grace=0.0, patience=20))
+    for _ in range(5):
+        assert process.find_tagged(tmp_path, ["gone"]) == []
+        assert (
+            process.chase(lambda entry: process.environment_of(entry.pid).get("ORCH_PROJECT") == str(tmp_path), 0.05)
+            == []
+        )
+
+
 def test_strays_are_ended_and_those_we_know_are_not() -> None:
     pid = os.fork()  # a subreaper of its own: the children of pytest are none of this test's
     if pid == 0:

@@ -96,8 +96,10 @@ class Lines:
         self._rest = _current(rest)[:_LONGEST_LINE]
 
     def tail(self) -> tuple[str, ...]:
-        lines = [*self._last, self._rest] if self._rest else list(self._last)
-        return tuple(_shown(line) for line in lines[-TAIL_LINES:])
+        lines = [_shown(line) for line in (*self._last, self._rest)]
+        if not lines[-1]:  # the line that has not begun yet
+            del lines[-1]
+        return tuple(lines[-TAIL_LINES:])
 
     def last(self) -> str:
         """The last line that is not empty."""

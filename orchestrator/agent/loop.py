@@ -69,6 +69,11 @@ class Loop:
         self._bell_end = bell
         self.watch(self._bell.fileno(), READ, self._ring)
 
+    def close(self) -> None:
+        self._selector.close()
+        self._bell.close()
+        self._bell_end.close()
+
     def catch_signals(self, *numbers: int) -> None:
         signal.set_wakeup_fd(self._bell_end.fileno(), warn_on_full_buffer=False)
         for number in (signal.SIGCHLD, *numbers):

@@ -9,6 +9,7 @@ import typer
 
 from orchestrator import clock
 from orchestrator.cli.asking import ask
+from orchestrator.cli.completing import phases
 from orchestrator.cli.frame import ProjectOption, root_of, settings_of, show
 from orchestrator.look import Look
 
@@ -17,7 +18,9 @@ LOOK_EVERY = 0.05
 
 
 def command(
-    number: Annotated[int | None, typer.Argument(metavar="[N]", help="Only this phase.", show_default=False)] = None,
+    number: Annotated[
+        int | None, typer.Argument(metavar="[N]", help="Only this phase.", show_default=False, autocompletion=phases)
+    ] = None,
     project: ProjectOption = None,
 ) -> None:
     """End the run, or phase N, with everything that it started; returns when it is gone."""
@@ -31,7 +34,7 @@ def command(
 def _await_end(root: Path, number: int | None) -> str:
     """Until nothing of it is in progress; says so if it ended otherwise."""
     while True:
-        look = Look(root)
+        look = Look(root, reads_files=False)
         live = {one for one in look.state.live if number is None or one == number}
         if not live and (number is not None or not look.is_alive):
             break

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import typer
 
-from orchestrator.cli.frame import Command, JsonOption, ProjectOption, root_of, settings_of, show, show_json
+from orchestrator.cli.frame import Command, Group, JsonOption, ProjectOption, root_of, settings_of, show, show_json
 from orchestrator.config import describe
 
-app = typer.Typer(help="The settings: what holds, and where it comes from.", no_args_is_help=True, rich_markup_mode=None)
+EXAMPLE = "Example: orch config show"
+
+app = typer.Typer(
+    cls=Group, help="The settings: what holds, and where it comes from.", epilog=EXAMPLE, rich_markup_mode=None
+)
 
 
 @app.command("show", cls=Command, epilog="Example: orch config show --json")

@@ -9,7 +9,7 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Never
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -27,15 +27,34 @@ ProjectOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
 NumberArgument = typer.Argument(metavar="N", help="The phase.", show_default=False, autocompletion=phases)
 _NEGATIVE = re.compile(r"-\d+(\[\d+\])?")
-_EXTRA = re.compile(r"extra arguments? \((?P<words>.+)\)|extra argument\(s\) \((?P<more>.+)\)")
+COMPLETING = "_ORCH_COMPLETE"
+_N = ("N", "[N]", "N,...")
+_LAST = "orch.last_word"
+_EXTRA = re.compile(r"extra argument\(s\) \((.+)\)$")
 INTERRUPTED = 130
 BROKEN = 70
+
+
+class Offer(NamedTuple):
+    """What completion shows of one word."""
+
+    value: str
+    help: str = ""
+    type: str = "plain"
 
 
 class Command(TyperCommand):
     """A negative number is an argument like any other: `orch logs -8`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        ctx.meta[_LAST] = args[-1] if args else ""
+        try:
+            return self._parsed(ctx, args)
+        except TyperException as error:
+            error.ctx = ctx  # type: ignore[attr-defined]  # not every kind says where it happened
+            raise
+
+    def _parsed(self, ctx: Any, args: list[str]) -> list[str]:
         taking = {name for param in self.params if not getattr(param, "is_flag", True) for name in param.opts}
         options: list[str] = []
         numbers: list[str] = []
@@ -45,6 +64,36 @@ class Command(TyperCommand):
             after_option = bool(options) and options[-1] in taking and index > 0 and args[index - 1] == options[-1]
             (numbers if _NEGATIVE.fullmatch(word) and not after_option else options).append(word)
         return list(super().parse_args(ctx, [*options, "--", *numbers] if numbers else options))
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        """What begins with a minus is an option, or the number of a phase."""
+        numbers = [Offer(*offer) for offer in phases(ctx, incomplete)]
+        if any(ctx.meta.get(_LAST) in param.opts and param.metavar in _N for param in self.params):
+            return numbers
+        takes = any(param.param_type_name == "argument" and param.metavar in _N for param in self.params)
+        return [*super().shell_complete(ctx, incomplete), *(numbers if takes else ())]
+
+
+class Group(TyperGroup):
+    """Commands under one name: without one of them, the help; with none that exists, the nearest."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if not args and not ctx.resilient_parsing:
+            sys.stderr.write(ctx.get_help() + "\n")
+            raise typer.Exit(UsageError.exit_code)
+        return list(super().parse_args(ctx, args))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        known = self.list_commands(ctx)
+        if args[0] in known or ctx.resilient_parsing:
+            return super().resolve_command(ctx, args)
+        near = nearest(args[0], known)
+        meant = f"did you mean `{ctx.command_path} {near}`? " if near else ""
+        raise UsageError(f"there is no command {args[0]}", f"{meant}`{ctx.command_path} --help` lists them all")
+
+    @staticmethod
+    def items(listed: Mapping[str, str], incomplete: str) -> list[Any]:
+        return [Offer(name, about) for name, about in listed.items() if name.startswith(incomplete)]
 
 
 def root_of(option: Path | None) -> Path:
@@ -75,10 +124,9 @@ def guarded(call: Callable[[], object]) -> int:
         call()
         sys.stdout.flush()
     except OrchError as error:
-        tell(error.message)
-        if error.remedy:
-            sys.stderr.write(f"  {error.remedy}\n")
-        return error.exit_code
+        return _told(error)
+    except TyperException as error:
+        return _told(_wrong_usage(error))
     except KeyboardInterrupt:
         tell("interrupted; nothing that was written is lost")
         return INTERRUPTED
@@ -90,8 +138,46 @@ def guarded(call: Callable[[], object]) -> int:
     return 0
 
 
+def _told(error: OrchError) -> int:
+    tell(error.message)
+    if error.remedy:
+        sys.stderr.write(f"  {error.remedy}\n")
+    return error.exit_code
+
+
+def _wrong_usage(error: Any) -> UsageError:
+    """What was typed wrong, and what was most likely meant."""
+    ctx = getattr(error, "ctx", None)
+    name = ctx.command_path if ctx else "orch"
+    lists = f"`{name} --help` lists what it takes"
+    if hasattr(error, "possibilities"):
+        return UsageError(f"`{name}` has no option {error.option_name}", _meant(error, name) + lists)
+    text = error.format_message().rstrip(".")
+    if found := _EXTRA.search(text):
+        return _too_much(name, found[1], ctx, lists)
+    text = re.sub(r": Input should be a valid integer.*", " (it takes a whole number)", text)
+    example = f"{ctx.command.epilog}; " if ctx and ctx.command.epilog else ""
+    return UsageError(f"`{name}`: {text[:1].lower()}{text[1:]}", example + lists)
+
+
+def _meant(error: Any, name: str) -> str:
+    if error.possibilities:
+        return f"did you mean {error.possibilities[0]}? "
+    return "" if " " in name else "options of a command go after its name: `orch run --jobs 4`; "
+
+
+def _too_much(name: str, words: str, ctx: Any, lists: str) -> UsageError:
+    options = {option for param in ctx.command.params for option in param.opts}
+    numbers = words.replace(",", " ").split()
+    if "--only" in options and all(re.fullmatch(r"-?\d+", number) for number in numbers):
+        return UsageError(f"`{name}` takes no numbers of phases like this", f"did you mean --only {','.join(numbers)}?")
+    return UsageError(f"`{name}`: {words} is more than it takes", lists)
+
+
 def _own_fault(error: Exception) -> int:
     """A fault of orch itself: the story is kept for a report, no traceback on the screen."""
+    if COMPLETING in os.environ:  # somebody only pressed a key: their line is not written over
+        return BROKEN
     story = "".join(traceback.format_exception(error))
     tell(f"a fault of orch itself: {type(error).__name__}: {error}")
     try:

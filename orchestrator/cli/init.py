@@ -1,4 +1,4 @@
-"""orch init: a project to begin with, that runs at once."""
+"""orch init: a project to begin with, that runs at once; each template is a lesson of its own."""
 
 from __future__ import annotations
 
@@ -8,62 +8,81 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.frame import show
+from orchestrator.core.names import nearest
 from orchestrator.errors import UsageError
 
-EXAMPLE = "Example: orch init nightly && cd nightly && orch run"
+EXAMPLE = "Example: orch init nightly --template shell && cd nightly && orch run"
 
-PHASES = {
-    "p01_fetch.toml": """# Commands need no Python: any program is a phase.
-[[phase]]
-number = 1
-name = "fetch"
-title = "Fetch something to work on"
-run = "printf 'one\\\\ntwo\\\\nthree\\\\n' > words.txt"
-timeout = "1m"
-needs = []
-""",
-    "p02_count.py": '''"""Count the words that phase 1 fetched."""
-
-from orchestrator import Context, phase
-
-
-@phase(2, needs=[1], timeout="1m")
-def count(ctx: Context) -> dict:
-    """Count the words."""
-    lines = ctx.path("words.txt").read_text().splitlines()
-    for line in ctx.track(lines):  # progress, and the phase's own heartbeat
-        print("a word:", line)
-    return {"verdict": f"{len(lines)} words", "words": len(lines)}
-''',
+TEMPLATES = {
+    "shell": "a nightly job of commands: fetch, check, pack",
+    "python": "phases as functions, with progress, results and errors",
+    "agents": "several agents in parallel on a list of tasks, and a review",
+    "qualify": "whether this machine is fit for unattended runs",
 }
-SETTINGS = """# `orch config show` lists every setting, what it means, and where its value comes from.
-# timeout = "1h"
-# jobs = 4
-"""
-IGNORED = "/system/*\n"
+SHIPPED = Path(__file__).resolve().parents[1] / "templates"
+CHECKOUT = Path(__file__).resolve().parents[2] / "phases"
+MOST_LISTED = 8
+IGNORED = "/system/*\n__pycache__/\n"
 
 
 def command(
     folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where; this folder if left out.")] = Path("."),
+    template: Annotated[
+        str,
+        typer.Option(
+            "--template",
+            "-t",
+            metavar="NAME",
+            help=f"{', '.join(TEMPLATES)}.",
+            autocompletion=lambda: [*TEMPLATES.items()],
+        ),
+    ] = "shell",
 ) -> None:
-    """Make a small project: two phases, and the settings to change."""
-    phases = folder / "phases"
-    if phases.exists():
-        raise UsageError(f"{phases} exists already", "add a file to it; `orch plan` shows what would run")
+    """Make a project that runs at once, and is written to be read and changed."""
+    files = files_of(template)
+    if (folder / "phases").exists():
+        raise UsageError(f"{folder / 'phases'} exists already", "add a file to it; `orch plan` shows what would run")
     try:
-        phases.mkdir(parents=True, mode=0o755)
-        phases.chmod(0o755)
-        for name, text in PHASES.items():
-            _write(phases / name, text)
-        for name, text in (("orch.toml", SETTINGS), (".gitignore", IGNORED)):
-            if not (folder / name).exists():
-                _write(folder / name, text)
+        kept = [name for name, data in files.items() if not _write(folder / name, data)]
     except OSError as error:
         raise UsageError(f"{error.filename}: {error.strerror}", "choose a folder that can be written") from error
-    here = "" if folder == Path(".") else f"cd {folder} && "
-    show(f"made {', '.join(f'{phases / name}' for name in PHASES)}\nnext: {here}orch plan; orch run; orch status")
+    made = [name for name in files if name not in kept]
+    show(f"made {folder.absolute().name}/, {TEMPLATES[template]}: {_listed(made)}")
+    if kept:
+        show(f"kept as they were: {', '.join(kept)}")
+    here = "" if folder == Path(".") else f"cd {folder}; "
+    show(f"next: {here}orch plan; orch run; orch status")
 
 
-def _write(path: Path, text: str) -> None:
-    path.write_text(text)
+def files_of(template: str) -> dict[str, bytes]:
+    """Every file of a template, by its path in the project."""
+    if template not in TEMPLATES:
+        near = nearest(template, list(TEMPLATES))
+        meant = f"did you mean {near}? " if near else ""
+        raise UsageError(f"there is no template {template}", f"{meant}there are {', '.join(TEMPLATES)}")
+    files = _below(SHIPPED / template)
+    if template == "qualify" and not any(name.startswith("phases/") for name in files):
+        # A checkout keeps them where it runs them; the build puts them into the wheel.
+        files |= {f"phases/{name}": data for name, data in _below(CHECKOUT).items()}
+    return {**files, ".gitignore": IGNORED.encode()}
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names) if len(names) <= MOST_LISTED else f"{len(names)} files"
+
+
+def _below(folder: Path) -> dict[str, bytes]:
+    found = sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    return {str(path.relative_to(folder)): path.read_bytes() for path in found}
+
+
+def _write(path: Path, data: bytes) -> bool:
+    """Whatever the umask: files that others may write are refused as phases. False: it was there before."""
+    if path.exists():
+        return False
+    if not path.parent.exists():
+        path.parent.mkdir(parents=True)
+        path.parent.chmod(0o755)
+    path.write_bytes(data)
     path.chmod(0o644)
+    return True

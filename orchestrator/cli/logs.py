@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from orchestrator import clock
-from orchestrator.cli.frame import ProjectOption, root_of
+from orchestrator.cli.frame import NumberArgument, ProjectOption, root_of
 from orchestrator.core.names import epoch, seconds
 from orchestrator.errors import UsageError
 from orchestrator.look import Look
@@ -23,7 +23,7 @@ CHUNK = 1 << 16
 
 
 def command(
-    number: Annotated[int, typer.Argument(metavar="N", help="The phase.", show_default=False)],
+    number: Annotated[int, NumberArgument],
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on as long as the phase is in progress.")] = False,
     grep: Annotated[str | None, typer.Option("--grep", metavar="REGEX", help="Only lines that match.")] = None,
     since: Annotated[
@@ -81,7 +81,7 @@ def _chosen(root: Path, number: int, attempt: int | None, since: str | None) -> 
     folder = root / "system" / "logs" / "phases" / str(number)
     there = sorted(int(path.stem) for path in folder.glob("*.log") if path.stem.isdigit())
     if not there:
-        known = Look(root).state.phases
+        known = Look(root, reads_files=False).state.phases
         if known and number not in known:
             raise UsageError(f"there is no phase {number}", "`orch status --all` lists them")
         raise UsageError(f"phase {number} has no log: it has not been started yet", "`orch status` shows where it is")
@@ -121,7 +121,7 @@ def _growing(root: Path, number: int, path: Path) -> Iterator[bytes]:
     file = open(path, "rb")  # noqa: SIM115  it is another file after each rotation
     try:
         while True:
-            is_live = Look(root).state.phase(number).is_live
+            is_live = Look(root, reads_files=False).state.phase(number).is_live
             while data := file.read(CHUNK):
                 yield data
             following = _next(path, file.fileno())

@@ -62,7 +62,7 @@ class Commands(Group):
 
 def _load(name: str) -> Any:
     module = import_module(f"orchestrator.cli.{name}")
-    if hasattr(module, "app"):
+    if isinstance(getattr(module, "app", None), typer.Typer):
         return get_group(module.app)
     alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     alone.command(name, cls=Command, epilog=module.EXAMPLE)(module.command)

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
-
 from orchestrator.cli.asking import ask
-from orchestrator.cli.frame import ProjectOption, root_of, settings_of, show
+from orchestrator.cli.frame import NumberArgument, ProjectOption, root_of, settings_of, show
 
 EXAMPLE = "Example: orch retry -8"
 
 
 def command(
-    number: Annotated[int, typer.Argument(metavar="N", help="The phase.", show_default=False)],
+    number: Annotated[int, NumberArgument],
     project: ProjectOption = None,
 ) -> None:
     """Have a phase that failed, was cancelled or waits for its retry run again, with fresh tries."""

@@ -3,28 +3,40 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from typing import Annotated, Any
 
 import typer
 
 from orchestrator import app
+from orchestrator.cli.completing import phases
 from orchestrator.cli.frame import JsonOption, ProjectOption, root_of, settings_of, show, show_json, tell
 from orchestrator.cli.plan import steps_document, steps_lines
+from orchestrator.cli.terminal import can_be_drawn_on, live_view
 from orchestrator.core.events import Scope
 from orchestrator.core.plan import Plan, preview
 from orchestrator.errors import UsageError
 from orchestrator.look import Look, rules_of
 from orchestrator.watch.outlet import Outlet
-from orchestrator.watch.plain import JsonLines, PlainLines, summary
+from orchestrator.watch.plain import JsonLines, PlainLines
+from orchestrator.watch.words import summary
 
 EXAMPLE = "Example: orch run --from -8 --to 15 --jobs 4"
 
 
 def command(
-    first: Annotated[int | None, typer.Option("--from", metavar="N", help="Begin with this number.")] = None,
-    last: Annotated[int | None, typer.Option("--to", metavar="N", help="End with this number.")] = None,
-    only: Annotated[str | None, typer.Option("--only", metavar="N,...", help="Only these numbers.")] = None,
-    with_needs: Annotated[bool, typer.Option("--with-needs", help="Also run what these need, and is not done.")] = False,
+    first: Annotated[
+        int | None, typer.Option("--from", metavar="N", help="Begin with this number.", autocompletion=phases)
+    ] = None,
+    last: Annotated[
+        int | None, typer.Option("--to", metavar="N", help="End with this number.", autocompletion=phases)
+    ] = None,
+    only: Annotated[
+        str | None, typer.Option("--only", metavar="N,...", help="Only these numbers.", autocompletion=phases)
+    ] = None,
+    with_needs: Annotated[
+        bool, typer.Option("--with-needs", help="Also run what these need, and is not done.")
+    ] = False,
     new: Annotated[bool, typer.Option("--new", help="Begin a new run: what is done is done again.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Run what is in the range whatever its state.")] = False,
     jobs: Annotated[int | None, typer.Option("--jobs", "-j", metavar="N", help="How many at the same time.")] = None,
@@ -46,18 +58,27 @@ def command(
         _dry(root, settings, options, as_json=as_json)
         return
     outlet = Outlet(sys.stdout.fileno())
-    watcher: Any = JsonLines(outlet) if as_json else PlainLines(outlet, quiet=quiet)
 
     def said(found: app.Recovered) -> None:
         for note in [*found.notes, *(f"ended what was left running: {name}" for name in found.swept)]:
             tell(note)
 
     try:
-        ended = app.run(root, settings, options, [watcher], said, outlet.flush)
+        with _watcher(outlet, as_json=as_json, quiet=quiet) as watcher:
+            ended = app.run(root, settings, options, [watcher], said, lambda: min(outlet.flush(), watcher.tend()))
         _last_words(ended, outlet, as_json=as_json, quiet=quiet)
     finally:
         outlet.close()
     raise typer.Exit(ended.exit_code)
+
+
+def _watcher(outlet: Outlet, *, as_json: bool, quiet: bool) -> Any:
+    """Live on a terminal; lines everywhere else."""
+    if as_json:
+        return nullcontext(JsonLines(outlet))
+    if quiet or not can_be_drawn_on():
+        return nullcontext(PlainLines(outlet, quiet=quiet))
+    return live_view(outlet)
 
 
 def _numbers(text: str | None) -> tuple[int, ...]:

@@ -2,35 +2,56 @@
 
 from __future__ import annotations
 
+import sys
+from functools import partial
 from typing import Annotated, Any
 
 import typer
 
 from orchestrator import clock, process
 from orchestrator.cli.frame import JsonOption, ProjectOption, root_of, show, show_json, tell
+from orchestrator.cli.terminal import cells, fitted
+from orchestrator.cli.watching import watch
 from orchestrator.core import events as ev
 from orchestrator.core.names import epoch, span
 from orchestrator.core.state import PhaseState
+from orchestrator.errors import UsageError
 from orchestrator.look import Look
 
 EXAMPLE = "Example: orch status --json"
+WIDEST = 240  # columns where nobody counts them
 MANY = 60  # more phases than this, and those that need no attention are only counted
 _NOTABLE = ("in_progress", "retry_wait", "failed", "cancelled")
 
 
 def command(
     everything: Annotated[bool, typer.Option("--all", help="Every phase, however many there are.")] = False,
+    watched: Annotated[
+        bool, typer.Option("--watch", "-w", help="Show it again each second until the run is over.")
+    ] = False,
     as_json: JsonOption = False,
     project: ProjectOption = None,
 ) -> None:
     """Show the run, its agents and every phase; what recovery would write is shown as such."""
+    if watched:
+        if as_json:
+            raise UsageError("--watch and --json exclude each other", "give one of the two")
+        watch(root_of(project), partial(status_lines, everything=everything))
+        return
     look = Look(root_of(project))
     if as_json:
         show_json(document(look))
         return
     for notice in look.notices:
         tell(notice)
-    show("\n".join([headline(look), *_remarks(look), *_phases(look, everything=everything)]))
+    show("\n".join(status_lines(look, everything=everything)))
+
+
+def status_lines(look: Look, *, everything: bool, columns: int = WIDEST, room: int = 0) -> list[str]:
+    """`room`: how many lines there are, where it matters."""
+    above = [headline(look), *_remarks(look)]
+    most = sys.maxsize if everything else max(1, room - len(above)) if room else MANY
+    return [*above, *_phases(look, most, columns // 3, fills=bool(room))]
 
 
 def document(look: Look) -> dict[str, Any]:
@@ -51,11 +72,15 @@ def document(look: Look) -> dict[str, Any]:
             for found in look.findings
         ],
         "progress": {"done": done, "total": total, "percent": round(100 * done / total, 1) if total else 0.0,
-                     "eta_seconds": None},
+                     "eta_seconds": _eta_document(look)},
         "phases": [_phase_document(number, phase) for number, phase in sorted(look.state.phases.items()) if phase.planned],
         "recovery": [event.as_dict() for event in look.recovery.events],
         "notices": look.notices,
     }  # fmt: skip
+
+
+def _eta_document(look: Look) -> dict[str, float] | None:
+    return {name: round(value, 1) for name, value in look.eta.as_dict().items()} if look.eta else None
 
 
 def _phase_document(number: int, phase: PhaseState) -> dict[str, Any]:
@@ -99,21 +124,27 @@ def _remarks(look: Look) -> list[str]:
     return remarks
 
 
-def _phases(look: Look, *, everything: bool) -> list[str]:
+def _phases(look: Look, most: int, widest: int, *, fills: bool) -> list[str]:
     planned = [(number, phase) for number, phase in sorted(look.state.phases.items()) if phase.planned]
     shown = planned
-    if len(planned) > MANY and not everything:
-        shown = [(number, phase) for number, phase in planned if phase.status in _NOTABLE]
-    width = max((len(phase.name) for _, phase in shown), default=0)
+    if len(planned) > most:
+        shown = _first(planned, most - 1) if fills else [one for one in planned if one[1].status in _NOTABLE]
+    width = min(widest, max((cells(phase.name) for _, phase in shown), default=0))
     lines = [_line(number, phase, width, look) for number, phase in shown]
     if len(shown) < len(planned):
         lines.append(f"and {len(planned) - len(shown)} that need no attention: `orch status --all` shows them")
     return lines
 
 
+def _first(planned: list[tuple[int, PhaseState]], most: int) -> list[tuple[int, PhaseState]]:
+    """Of too many those that need attention, then those that come next."""
+    worth = sorted(planned, key=lambda one: (one[1].status not in _NOTABLE, one[1].is_done, one[0]))
+    return sorted(worth[: max(0, most)], key=lambda one: one[0])
+
+
 def _line(number: int, phase: PhaseState, width: int, look: Look) -> str:
     status = phase.status if phase.step in (None, "running") else f"{phase.status} ({phase.step})"
-    return f"{number:>5}  {phase.name:<{width}}  {status:<12}  {_remark(number, phase, look)}".rstrip()
+    return f"{number:>5}  {fitted(phase.name, width)}  {status:<12}  {_remark(number, phase, look)}".rstrip()
 
 
 def _remark(number: int, phase: PhaseState, look: Look) -> str:

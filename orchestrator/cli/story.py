@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
-
-from orchestrator.cli.frame import JsonOption, ProjectOption, root_of, show, show_json
+from orchestrator.cli.frame import JsonOption, NumberArgument, ProjectOption, root_of, show, show_json
 from orchestrator.core.events import Event
 from orchestrator.core.story import Chapter, concerns, is_about
 from orchestrator.errors import UsageError
@@ -16,7 +14,7 @@ EXAMPLE = "Example: orch story -8"
 
 
 def command(
-    number: Annotated[int, typer.Argument(metavar="N", help="The phase.", show_default=False)],
+    number: Annotated[int, NumberArgument],
     as_json: JsonOption = False,
     project: ProjectOption = None,
 ) -> None:

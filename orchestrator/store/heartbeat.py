@@ -3,42 +3,61 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from orchestrator import disk
+from orchestrator.core.eta import Eta
 from orchestrator.core.names import Identity, Moment, epoch, iso
 from orchestrator.core.state import State
 from orchestrator.core.value import Value
 from orchestrator.store.store import unwritable
 
 AT_MOST_APART = 60.0
+NEWS_APART = 2.0  # between two that differ in when the run will be over
+_NEWS = 0.05  # by so much of what is left
+
+Expect = Callable[[State, Moment], Eta | None]
 
 
 class Heartbeat:
-    def __init__(self, system: Path, identity: Identity, heartbeat_timeout: float) -> None:
+    def __init__(
+        self, system: Path, identity: Identity, heartbeat_timeout: float, expect: Expect = lambda state, moment: None
+    ) -> None:
         self._path = system / "logs" / "heartbeat.json"
         self._identity = identity
         self._every = min(AT_MOST_APART, heartbeat_timeout / 4)
+        self._expect = expect  # when the run will be over
+        self._told: Eta | None = None
         self._written: float | None = None
 
     def beat(self, state: State, moment: Moment) -> float:
         """Write if it is due; returns the seconds until it is due again."""
-        if self._written is not None and moment.tick - self._written < self._every:
-            return self._every - (moment.tick - self._written)
-        self._write(state, moment.now, "running")
+        since = moment.tick - self._written if self._written is not None else self._every
+        if since < self._every and not (since >= NEWS_APART and self._has_news(state, moment, since)):
+            return self._every - since
+        self._write(state, moment, "running", self._expect(state, moment))
         self._written = moment.tick
         return self._every
 
+    def _has_news(self, state: State, moment: Moment, since: float) -> bool:
+        eta, told = self._expect(state, moment), self._told and self._told.after(since)
+        if eta is None or told is None:
+            return eta is not told
+        most = 0.5 + _NEWS * eta.likely
+        return abs(eta.likely - told.likely) > most or abs(eta.low - told.low) + abs(eta.high - told.high) > 4 * most
+
     def stop(self, state: State, moment: Moment) -> None:
         """A clean exit says so."""
-        self._write(state, moment.now, "stopped")
+        self._write(state, moment, "stopped", None)
 
-    def _write(self, state: State, now: float, what: str) -> None:
+    def _write(self, state: State, moment: Moment, what: str, eta: Eta | None) -> None:
+        self._told = eta
         doing = [f"{number} {state.phase(number).step}" for number in sorted(state.live)][:20]
         document = {
-            "state": what, **self._identity.as_dict(), "run": state.run.id, "at": iso(now),
-            "heartbeat_seconds": self._every, "doing": doing,
+            "state": what, **self._identity.as_dict(), "run": state.run.id, "at": iso(moment.now),
+            "heartbeat_seconds": self._every, "doing": doing, "eta_seconds": _rounded(eta),
         }  # fmt: skip
         try:
             disk.make_folder(self._path.parent)
@@ -47,17 +66,24 @@ class Heartbeat:
             raise unwritable(error, self._path) from error
 
 
+def _rounded(eta: Eta | None) -> dict[str, float] | None:
+    return {name: round(value, 3) for name, value in eta.as_dict().items()} if eta else None
+
+
 class Pulse(Value):
     """What a reader finds."""
 
     identity: Identity
     age: float
     stopped: bool
+    eta: Eta | None = None  # as it is by now
 
 
 def read(system: Path, now: float) -> Pulse | None:
     try:
         data: dict[str, Any] = json.loads((system / "logs" / "heartbeat.json").read_text())
-        return Pulse(Identity.from_dict(data), max(0.0, now - epoch(data["at"])), data["state"] == "stopped")
+        age = max(0.0, now - epoch(data["at"]))
+        eta = Eta(**data["eta_seconds"]).after(age) if data.get("eta_seconds") else None
+        return Pulse(Identity.from_dict(data), age, data["state"] == "stopped", eta)
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -14,10 +14,16 @@ LAST_WORDS = 2.0  # seconds that a slow reader gets at the end
 
 class Outlet:
     def __init__(self, fd: int) -> None:
-        self._fd = fd
+        self._own = _opened_again(fd)
+        self._fd = fd if self._own is None else self._own
         self._waiting = bytearray()
         self._skipped = 0
         self.is_open = True
+
+    @property
+    def is_clear(self) -> bool:
+        """Nothing waits to be read: whoever shows the newest only need not queue up."""
+        return not self._waiting
 
     def line(self, text: str) -> None:
         if not self.is_open:
@@ -32,27 +38,39 @@ class Outlet:
         self._waiting += data
         self.flush()
 
+    def put(self, text: str) -> None:
+        """As it is. For what is drawn: whoever draws asks first whether it is clear."""
+        if self.is_open:
+            self._waiting += text.encode("utf-8", "replace")
+            self.flush()
+
     def flush(self) -> float:
         """What can be written now; returns the seconds until it is worth trying again."""
-        while self._waiting and self.is_open and self._is_writable(0):
-            self._write()
+        while self._waiting and self.is_open and self._is_writable(0) and self._write():
+            pass
         return 0.1 if self._waiting and self.is_open else 3600.0
 
     def close(self) -> None:
         until = clock.ticking() + LAST_WORDS
         while self._waiting and self.is_open and clock.ticking() < until:
-            if self._is_writable(100):
-                self._write()
+            if self._is_writable(100) and not self._write():
+                clock.pause(0.01)
         self.is_open = False
+        if self._own is not None:
+            os.close(self._own)
+            self._own = None
 
-    def _write(self) -> None:
+    def _write(self) -> bool:
         try:
             sent = os.write(self._fd, self._waiting[:PIECE])
+        except BlockingIOError:
+            return False
         except OSError:  # closed pipe, gone terminal: the run goes on without its display
             self.is_open = False
             self._waiting.clear()
-            return
+            return False
         del self._waiting[:sent]
+        return sent > 0
 
     def _is_writable(self, milliseconds: int) -> bool:
         poll = select.poll()
@@ -62,3 +80,17 @@ class Outlet:
         except OSError:
             self.is_open = False
             return False
+
+
+def _opened_again(fd: int) -> int | None:
+    """A terminal of our own that does not block.
+
+    A terminal says that it is writable and yet makes a writer wait whose text is longer than its room; and what we set
+    on the descriptor that we were given would hold for the shell that shares it.
+    """
+    if not os.isatty(fd):
+        return None
+    try:
+        return os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:
+        return None

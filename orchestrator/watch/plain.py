@@ -1,48 +1,84 @@
-"""One line for each start, end and retry; a failure's last lines and the path of its log at once; a summary."""
+"""One line for each start, end and retry, and now and then one about what goes on; a failure's last lines at once."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from datetime import datetime
+from collections.abc import Sequence
+from typing import Protocol
 
+from orchestrator import clock
 from orchestrator.core import events as ev
 from orchestrator.core.agenda import Agenda
 from orchestrator.core.draft import Decision
-from orchestrator.core.names import Moment, iso, span
+from orchestrator.core.names import Moment, iso
 from orchestrator.core.observations import Observation
-from orchestrator.core.outcome import Failure
 from orchestrator.core.plan import Plan
 from orchestrator.core.state import State
-from orchestrator.watch.outlet import Outlet
+from orchestrator.watch.remaining import Remaining, left
+from orchestrator.watch.tally import Tally
+from orchestrator.watch.words import clocked, closing, going_on, is_bad, told
 
-TAIL_SHOWN = 10
+FIRST_PAUSE, LONGEST_PAUSE = 30.0, 600.0  # so long nothing is said before a line about what goes on
+NEVER = 3600.0
+
+
+class Lines(Protocol):
+    """Where lines go: an outlet, or the part of a screen that scrolls away."""
+
+    def line(self, text: str) -> None: ...
 
 
 class PlainLines:
-    """What a person sees without a terminal; `quiet`: failures only."""
+    """`quiet`: failures only. `starts`: not where what runs is seen anyway."""
 
-    def __init__(self, outlet: Outlet, *, quiet: bool = False) -> None:
-        self._outlet, self._quiet = outlet, quiet
+    def __init__(self, lines: Lines, *, quiet: bool = False, starts: bool = True) -> None:
+        self.tally = Tally()
+        self._lines, self._quiet, self._starts = lines, quiet, starts
+        self._remaining = Remaining()
+        self._shown: tuple[State, Plan] | None = None
+        self._pause, self._said_at = FIRST_PAUSE, 0.0
 
     def tell(
         self, batch: Sequence[Observation], decision: Decision, state: State, agenda: Agenda, plan: Plan, moment: Moment
     ) -> None:
+        self._shown = (state, plan)
+        self.tally.follow(batch, decision, state, plan, moment)
         for event in decision.events:
-            self._event(event, state, plan, moment)
+            for line in self._told(event, state, plan, moment):
+                self._say(moment, line)
 
-    def _event(self, event: ev.Event, state: State, plan: Plan, moment: Moment) -> None:
-        told = _TOLD.get(type(event))
-        if told is None or (self._quiet and not isinstance(event, _BAD)):
-            return
-        for line in told(event, state, plan):
-            self._outlet.line(f"{_clock(moment)}  {line}" if not line.startswith(" ") else line)
+    def _told(self, event: ev.Event, state: State, plan: Plan, moment: Moment) -> list[str]:
+        if self._quiet and not is_bad(event):
+            return []
+        if isinstance(event, ev.AttemptIntended) and not self._starts:
+            return []
+        if isinstance(event, ev.RunEnded):
+            return closing(event, self.tally, state, plan, moment)
+        return told(event, state, plan)
+
+    def _say(self, moment: Moment, line: str) -> None:
+        self._lines.line(clocked(moment, line))
+        self._said_at = moment.tick
+
+    def tend(self) -> float:
+        """A line about what goes on, after a silence; each may last longer than the one before."""
+        if self._quiet or self._shown is None or not self.tally.has_begun:
+            return NEVER
+        state, plan = self._shown
+        if state.run.verdict is not None:
+            return NEVER
+        moment = clock.System().moment()
+        if moment.tick - self._said_at >= self._pause:
+            eta = self._remaining.eta(self.tally, state, plan, moment)
+            self._say(moment, f"{going_on(self.tally, state, moment)}; {left(eta)}")
+            self._pause = min(2 * self._pause, LONGEST_PAUSE)
+        return max(0.0, self._said_at + self._pause - moment.tick)
 
 
 class JsonLines:
     """Every event as one JSON object a line, as it is in the journal."""
 
-    def __init__(self, outlet: Outlet) -> None:
+    def __init__(self, outlet: Lines) -> None:
         self._outlet = outlet
 
     def tell(
@@ -51,117 +87,5 @@ class JsonLines:
         for event in decision.events:
             self._outlet.line(json.dumps({"at": iso(moment.now), **event.as_dict()}, default=str))
 
-
-def _clock(moment: Moment) -> str:
-    return datetime.fromtimestamp(moment.now).astimezone().strftime("%H:%M:%S")
-
-
-def _label(number: int, state: State) -> str:
-    return f"{number:>3} {state.phase(number).name}"
-
-
-def _counted(state: State, plan: Plan) -> str:
-    done = sum(state.phase(number).is_done for number in plan.specs if number in state.run.scope)
-    return f"{done}/{sum(number in state.run.scope for number in plan.specs)}"
-
-
-def _opened(event: ev.RunStarted | ev.RunContinued, state: State, plan: Plan) -> list[str]:
-    begins = "begins" if isinstance(event, ev.RunStarted) else "goes on"
-    return [f"run {event.run} {begins}: {event.scope}, {_counted(state, plan)} done, {event.jobs} at a time"]
-
-
-def _intended(event: ev.AttemptIntended, state: State, plan: Plan) -> list[str]:
-    spec = plan.specs[event.number]
-    title = f"  {spec.title}" if spec.title else ""
-    return [f"start     {_label(event.number, state)}{title}"]
-
-
-def _completed(event: ev.PhaseCompleted, state: State, plan: Plan) -> list[str]:
-    verdict = event.result.get("verdict") if isinstance(event.result, dict) else None
-    line = f"completed {_label(event.number, state)}  {span(event.duration_seconds)}"
-    lines = [line + (f"  {verdict}" if isinstance(verdict, str) else "")]
-    lines += [f"          left running, and was ended: {name}" for name in event.leftovers]
-    return lines
-
-
-def _failed(event: ev.PhaseFailed, state: State, plan: Plan) -> list[str]:
-    final = f" ({event.why_final})" if event.why_final else ""
-    return [
-        f"FAILED    {_label(event.number, state)}  {event.failure.code}: {event.failure.message}{final}",
-        *_evidence(event.failure),
-        f"          next: {event.failure.remedy}",
-    ]
-
-
-def _retry(event: ev.RetryScheduled, state: State, plan: Plan) -> list[str]:
-    when = f"again in {span(event.delay_seconds)}" if event.delay_seconds >= 0.5 else "again at once"
-    now = f"; now: `orch retry {event.number}`" if event.delay_seconds >= 5 else ""
-    line = f"RETRY     {_label(event.number, state)}  {event.failure.code}: {event.failure.message}; {when}{now}"
-    return [line, *_evidence(event.failure)]
-
-
-def _found_dead(event: ev.PhaseRecovered | ev.PhaseMended, state: State, plan: Plan) -> list[str]:
-    return [f"FAILED    {_label(event.number, state)}  {event.failure.code}: {event.failure.message}"]
-
-
-def _evidence(failure: Failure) -> list[str]:
-    lines = [f"          | {line}" for line in failure.tail[-TAIL_SHOWN:]]
-    return [*lines, f"          log: {failure.log}"] if failure.log else lines
-
-
-def _cancelled(event: ev.PhaseCancelled, state: State, plan: Plan) -> list[str]:
-    return [f"cancelled {_label(event.number, state)}  {event.why}"]
-
-
-def _stopping(event: ev.RunStopping, state: State, plan: Plan) -> list[str]:
-    many = len(state.live)
-    what = f"ending {many} {'attempt' if many == 1 else 'attempts'}; " if many else ""
-    again = "once more insists; " if event.exit_code > 128 and many else ""
-    return [f"{event.why}: {what}{again}`orch run` goes on from here"]
-
-
-def _withdrawn(event: ev.AttemptWithdrawn, state: State, plan: Plan) -> list[str]:
-    return [f"waits     {_label(event.number, state)}  {event.why}; this costs no try"]
-
-
-def _ended(event: ev.RunEnded, state: State, plan: Plan) -> list[str]:
-    return [f"run {state.run.id} {event.verdict}: {summary(state, plan)}", *hints(event, state, plan)]
-
-
-def summary(state: State, plan: Plan) -> str:
-    """3 done, 1 failed, 2 blocked."""
-    counts: dict[str, int] = {}
-    for number in plan.specs:
-        if number in state.run.scope:
-            phase = state.phase(number)
-            word = "done" if phase.is_done else "not run" if phase.status == "pending" else phase.status
-            counts[word] = counts.get(word, 0) + 1
-    return ", ".join(f"{many} {word.replace('_', ' ')}" for word, many in counts.items()) or "nothing to do"
-
-
-def hints(event: ev.RunEnded, state: State, plan: Plan) -> list[str]:
-    asked = [number for number in sorted(plan.specs) if number in state.run.scope]
-    failed = [number for number in asked if state.phase(number).status == "failed"]
-    if event.verdict == "waiting":
-        due = min(phase.retry_at or "" for phase in state.phases.values() if phase.status == "retry_wait")
-        return [f"          the next retry is due {due}; `orch run` honours it"]
-    if failed:
-        return [f"          next: `orch logs {failed[0]}` shows what it printed; `orch run` runs what failed again"]
-    return []
-
-
-_TOLD: dict[type[ev.Event], Callable[..., list[str]]] = {
-    ev.RunStarted: _opened,
-    ev.RunContinued: _opened,
-    ev.AttemptIntended: _intended,
-    ev.AttemptWithdrawn: _withdrawn,
-    ev.PhaseCompleted: _completed,
-    ev.PhaseFailed: _failed,
-    ev.RetryScheduled: _retry,
-    ev.PhaseRecovered: _found_dead,
-    ev.PhaseMended: _found_dead,
-    ev.PhaseCancelled: _cancelled,
-    ev.RunStopping: _stopping,
-    ev.RunEnded: _ended,
-}
-_BAD = (ev.PhaseFailed, ev.PhaseRecovered, ev.PhaseMended)
+    def tend(self) -> float:
+        return NEVER

@@ -89,7 +89,10 @@ class Owner:
             self.is_closed = True
             return False
         self.heard += self.link.receive(data)
-        self.sock.sendall(self.link.acknowledge())
+        try:
+            self.sock.sendall(self.link.acknowledge())
+        except ConnectionError:  # it has said its last word and left
+            pass
         return True
 
     def wait(self, kind: str, what: Order | None = None, seconds: float = PATIENCE) -> dict[str, Any]:

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
 
 import pytest
 
 from orchestrator.agent.deadline import Deadline
 from orchestrator.agent.loop import READ, Loop, Steps
+
+SAID: list[str] = []
+
+
+@pytest.fixture
+def loop() -> Iterator[Loop]:
+    SAID.clear()
+    loop = Loop(SAID.append)
+    yield loop
+    loop.close()
 
 
 def turn(loop: Loop, seconds: float) -> None:
@@ -18,8 +29,8 @@ def turn(loop: Loop, seconds: float) -> None:
         loop.turn()
 
 
-def test_timers_fire_in_order_and_not_when_cancelled() -> None:
-    loop, fired = Loop(print), []
+def test_timers_fire_in_order_and_not_when_cancelled(loop: Loop) -> None:
+    fired: list[str] = []
     for name, seconds in (("c", 0.03), ("a", 0.01), ("b", 0.02)):
         loop.after(seconds, lambda name=name: fired.append(name))  # type: ignore[misc]
     loop.after(0.015, lambda: fired.append("never")).cancel()
@@ -29,8 +40,8 @@ def test_timers_fire_in_order_and_not_when_cancelled() -> None:
     assert loop.timers == 0
 
 
-def test_a_deadline_is_released_however_the_block_is_left() -> None:
-    loop, passed = Loop(print), []
+def test_a_deadline_is_released_however_the_block_is_left(loop: Loop) -> None:
+    passed: list[int] = []
     with pytest.raises(ZeroDivisionError), Deadline(loop, lambda: passed.append(1)) as deadline:
         deadline.set(0.01)
         raise ZeroDivisionError
@@ -39,8 +50,8 @@ def test_a_deadline_is_released_however_the_block_is_left() -> None:
     assert passed == []
 
 
-def test_a_deadline_that_is_set_again_counts_from_then() -> None:
-    loop, passed = Loop(print), []
+def test_a_deadline_that_is_set_again_counts_from_then(loop: Loop) -> None:
+    passed: list[int] = []
     with Deadline(loop, lambda: passed.append(1)) as deadline:
         deadline.set(0.01)
         deadline.set(60)
@@ -54,8 +65,7 @@ def test_a_deadline_that_is_set_again_counts_from_then() -> None:
     assert loop.timers == 0
 
 
-def test_a_generator_left_half_way_releases_its_deadline() -> None:
-    loop = Loop(print)
+def test_a_generator_left_half_way_releases_its_deadline(loop: Loop) -> None:
 
     def steps() -> Steps:
         with Deadline(loop, lambda: None) as deadline:
@@ -69,9 +79,8 @@ def test_a_generator_left_half_way_releases_its_deadline() -> None:
     assert loop.timers == 0
 
 
-def test_a_fault_is_written_down_and_harms_no_other() -> None:
-    said: list[str] = []
-    loop, ran = Loop(said.append), []
+def test_a_fault_is_written_down_and_harms_no_other(loop: Loop) -> None:
+    ran: list[int] = []
 
     def broken() -> Steps:
         yield
@@ -89,12 +98,12 @@ def test_a_fault_is_written_down_and_harms_no_other() -> None:
         task.wake()
     loop.turn()
     assert ran == [1, 2]
-    assert len(said) == 2
-    assert any("KeyError" in line and "broken" in line for line in said)
+    assert len(SAID) == 2
+    assert any("KeyError" in line and "broken" in line for line in SAID)
 
 
-def test_a_descriptor_that_is_unwatched_meanwhile_is_not_called() -> None:
-    loop, called = Loop(print), []
+def test_a_descriptor_that_is_unwatched_meanwhile_is_not_called(loop: Loop) -> None:
+    called: list[int] = []
     pipes = [os.pipe() for _ in range(2)]
 
     def call(mine: int, other: int) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from orchestrator import process
+from orchestrator.agent.cgroup import Groups
 from orchestrator.core.outcome import Outcome, failure_of
 from orchestrator.core.spec import Limits
 from orchestrator.core.wire import Order
@@ -230,6 +231,22 @@ def test_deadline_and_whole_tree(scene: Scene, isolation: str) -> None:
     assert time.monotonic() - began < 6
     left = [process.describe(pid) for pid in process.descendants(scene.agent.pid)]
     assert all("--control" in process.describe(pid, 2000) for pid in process.descendants(scene.agent.pid)), left
+
+
+@pytest.mark.skipif(not Groups().are_used, reason="no control groups of version 2 that we may make")
+def test_each_attempt_has_a_control_group_and_it_is_removed(scene: Scene) -> None:
+    scene.start({"p03.py": "@phase(3)\ndef index(ctx):\n    return open('/proc/self/cgroup').read()\n"})
+    for number, isolation in enumerate(("fork", "spawn"), 1):
+        assert f"/orch-{scene.agent.pid}-" in scene.run(number, isolation=isolation).result
+    outcome = scene.agent.owner.run(order(1, "grep ^0:: /proc/self/cgroup", phase=9))
+    assert f"/orch-{scene.agent.pid}-" in outcome.tail[0]
+    scene.agent.owner.close()
+    scene.agent.await_end()
+    assert not [
+        names
+        for _, names, _ in os.walk("/sys/fs/cgroup")
+        if any(name.startswith(f"orch-{scene.agent.pid}-") for name in names)
+    ]
 
 
 def test_limits_hold_inside(scene: Scene) -> None:

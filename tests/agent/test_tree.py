@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator import process
-from tests.agent.driving import Driven, order
+from tests.agent.driving import Driven, order, wait_for
 
 TIMEOUT, GRACE = 0.4, 0.3
 ROUNDS = int(os.environ.get("STUBBORN_ROUNDS", "3"))
@@ -143,6 +143,17 @@ def test_the_neighbour_is_left_alone(stern: Driven) -> None:
         )
     assert stern.owner.outcome(calm).succeeded
     assert (stern.project / "calm").read_text() == "alive\n"
+
+
+def test_what_loses_its_parent_stays_below_its_attempt(stern: Driven) -> None:
+    """Each attempt is subreaper of its own tree: whose child it is, is known as long as the attempt lives."""
+    what = order(1, "(setsid sleep 1000.25 &) ; sleep 1000.25; :")
+    stern.owner.start(what)
+    pid = stern.owner.wait("started", what)["pid"]
+    below = wait_for(lambda: (found := process.descendants(pid)) and len(found) == 2 and found)
+    assert {process.entry_of(each).parent for each in below} == {pid}  # type: ignore[union-attr]
+    stern.owner.stop(what, insist=True)
+    assert stern.owner.outcome(what).kind == "stopped"
 
 
 def test_stop_ends_the_tree_and_insisting_does_not_wait(stern: Driven) -> None:

@@ -602,7 +602,7 @@ GRAPHS = st.lists(st.lists(st.integers(0, 5), max_size=3), min_size=1, max_size=
 BATCHES = st.lists(st.lists(st.tuples(st.sampled_from(KINDS), st.integers(0, 5)), max_size=4), max_size=25)
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(GRAPHS, st.integers(1, 3), BATCHES)
 def test_whatever_happens_the_rules_hold(graph, jobs, batches):
     case = Case(graph, jobs=jobs, timeout=100.0)

@@ -136,8 +136,8 @@ def _cut_down(project: Project) -> None:
         "    open('ran', 'a').write('3\\n')\n    time.sleep(0 if pathlib.Path('short').exists() else 1000)\n",
     )
     run = project.start("run")
-    wait_for(lambda: {"2", "3"} <= set(project.lines("ran")))
-    wait_for(lambda: set(project.statuses().values()) == {"completed", "in_progress", "pending"})
+    run.until(lambda: {"2", "3"} <= set(project.lines("ran")))
+    run.until(lambda: set(project.statuses().values()) == {"completed", "in_progress", "pending"})
     _everybody_at_once(project)
     run.wait()
 
@@ -205,7 +205,7 @@ def test_what_outlived_its_agent_is_ended_by_the_next_holder(project: Project) -
          "run": "test -e short && exit; setsid sleep 1000 & echo began > began; trap '' TERM; sleep 1000"}
     )  # fmt: skip
     run = project.start("run")
-    wait_for(lambda: project.lines("began"))
+    run.until(lambda: project.lines("began"))
     workers = set(project.workers())
     assert len(workers) >= 3
     for pid in set(project.own_processes()) - workers:

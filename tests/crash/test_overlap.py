@@ -25,7 +25,7 @@ def at_work(project: Project) -> None:
 def test_a_second_run_leaves_at_once_and_names_the_first(project: Project) -> None:
     at_work(project)
     first = project.start("run")
-    wait_for(lambda: project.lines("ran"))
+    first.until(lambda: project.lines("ran"))
     used = [project.measured("run") for _ in range(3)]
     for each in used:
         assert each.code == 75, each
@@ -77,7 +77,7 @@ def test_of_many_runs_at_once_one_runs(project: Project) -> None:
 def test_what_is_asked_of_a_live_run_is_answered_by_it(project: Project) -> None:
     at_work(project)
     run = project.start("run")
-    wait_for(lambda: project.lines("ran"))
+    run.until(lambda: project.lines("ran"))
     refused = project.orch("retry", "1")
     assert (refused.code, refused.out) == (1, "")
     assert refused.err == "orch: refused: phase 1 is in progress; `orch cancel 1` ends it\n"
@@ -92,7 +92,7 @@ def test_what_is_asked_of_a_live_run_is_answered_by_it(project: Project) -> None
 def test_a_lock_that_was_deleted_stops_the_run_before_it_writes(project: Project) -> None:
     at_work(project)
     run = project.start("run")
-    wait_for(lambda: project.lines("ran"))
+    run.until(lambda: project.lines("ran"))
     (project.system / "state.lock").unlink()
     project.file("short", "")
     ended = run.wait()

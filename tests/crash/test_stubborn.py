@@ -109,7 +109,7 @@ def test_every_descendant_is_gone_soon_after_the_deadline(project: Project, numb
     for _ in range(ROUNDS):
         (project.root / "began").unlink(missing_ok=True)
         run = project.start("run", "--only", str(number), "--force", env={"ORCH_NO_CGROUP": no_cgroup})
-        began = float(wait_for(lambda: (project.lines("began") or [""])[0]))
+        began = float(run.until(lambda: (project.lines("began") or [""])[0]))
         assert len(survivors(project)) >= 4, "it is not as stubborn as it should be"
         wait_for(lambda: run.is_over or not survivors(project))
         took = time.time() - began
@@ -132,7 +132,7 @@ def test_cancel_returns_when_all_are_gone(project: Project, number: int, no_cgro
     for turn in range(number, number + ROUNDS):
         (project.root / "began").unlink(missing_ok=True)
         run = project.start("run", "--only", str(number), "--force", env={"ORCH_NO_CGROUP": no_cgroup})
-        wait_for(lambda: project.lines("began"))
+        run.until(lambda: project.lines("began"))
         assert len(survivors(project)) >= 4
         words = ["cancel", str(number)] if turn % 2 else ["cancel"]
         cancelled = project.orch(*words)
@@ -148,7 +148,7 @@ def test_cancel_returns_when_all_are_gone(project: Project, number: int, no_cgro
 def test_cancel_without_an_orchestrator_ends_what_its_agent_works_on(project: Project, no_cgroup: str) -> None:
     stubborn(project, 600)
     run = project.start("run", "--only", "1", env={"ORCH_NO_CGROUP": no_cgroup})
-    wait_for(lambda: project.lines("began"))
+    run.until(lambda: project.lines("began"))
     run.kill()
     assert project.status()["run"]["state"] == "detached"
     cancelled = project.orch("cancel")
@@ -163,7 +163,7 @@ def test_a_killed_agent_takes_the_work_with_it_at_once(project: Project) -> None
     stubborn(project, 600)
     project.settings(f'kill_grace = "{GRACE}s"\n')
     run = project.start("run", "--only", "1")
-    wait_for(lambda: project.lines("began"))
+    run.until(lambda: project.lines("began"))
     first = survivors(project)
     (project.root / "stubborn.py").write_text("open('again', 'w').write('1')\n")
     (agent,) = project.agents()

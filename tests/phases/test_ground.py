@@ -144,3 +144,18 @@ def test_figures_of_samples():
 def test_what_is_slow_is_measured_less_often():
     assert len(sampled(lambda: None, 20)) == 20
     assert len(sampled(lambda: time.sleep(0.02), 50, at_most_seconds=0.01)) == 1
+
+
+def test_a_child_is_over_when_it_ends_although_another_holds_its_pipe():
+    def work(say):
+        pid = os.fork()
+        if pid == 0:
+            time.sleep(60)
+        say(pid)
+
+    with child(work) as other:
+        grandchild = other.hear()
+        try:
+            assert other.hear(5.0) is None
+        finally:
+            os.kill(grandchild, signal.SIGKILL)

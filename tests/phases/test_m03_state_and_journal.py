@@ -108,3 +108,16 @@ def test_slow_commits_are_told():
     assert list(phase.warnings(quick)) == []
     (warning,) = phase.warnings({**quick, "snapshot_p95_ms": 400.0})
     assert "takes up to 400 ms to stand in state.json" in warning
+
+
+def test_a_decision_that_was_acknowledged_and_is_not_there_is_caught(make, monkeypatch):
+    monkeypatch.setattr(phase, "kill_a_writer", lambda system, count: 99)
+    with pytest.raises(ConfigurationFault, match="acknowledged 99 decisions and was killed, 0 are there"):
+        phase.state_and_journal(make(-3))
+
+
+def test_a_decision_that_is_not_there_after_opening_again_is_caught(make, monkeypatch):
+    right = phase.write
+    monkeypatch.setattr(phase, "write", lambda store, count: [[*seconds, 1.0] for seconds in right(store, count)])
+    with pytest.raises(ConfigurationFault, match="61 decisions were written, 60 are there"):
+        phase.state_and_journal(make(-3))

@@ -179,3 +179,33 @@ def test_what_is_worse_than_wished_is_told(change, told):
     assert list(fs.warnings({**GOOD, "inodes_free": None})) == []
     (warning,) = fs.warnings({**GOOD, **change})
     assert told in warning
+
+
+def test_a_line_that_nobody_wrote_is_a_fault(tmp_path, monkeypatch):
+    right = fs.append
+
+    def append(path, letter, say):
+        if letter == b"a":
+            path.write_bytes(b"stray\n")
+        right(path, letter, lambda word: say("finished"))
+
+    monkeypatch.setattr(fs, "append", append)
+    monkeypatch.setattr(fs, "LINES", 1)
+    monkeypatch.setattr(fs, "child", OneAfterTheOther)
+    with pytest.raises(ConfigurationFault, match="3 of 2 lines"):
+        fs.appends_whole_lines(tmp_path)
+
+
+class OneAfterTheOther:
+    def __init__(self, work):
+        self.said = []
+        work(self.said.append)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        return None
+
+    def hear(self):
+        return self.said[0]

@@ -1,0 +1,160 @@
+"""What a watcher remembers of a run between two decisions: counts, what ran, the last news of each attempt.
+
+It follows each event, so that showing a run costs the same with ten thousand phases as with a hundred.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import median
+from typing import Any
+
+from orchestrator.core import events as ev
+from orchestrator.core.draft import Decision
+from orchestrator.core.names import AttemptId, Moment, epoch
+from orchestrator.core.observations import Beat, Observation
+from orchestrator.core.plan import Plan
+from orchestrator.core.state import State
+from orchestrator.core.table import CANCELLED, DONE, FAILED, RETRY_WAIT
+
+_OPENINGS = (ev.RunStarted, ev.RunContinued, ev.PlanAdopted)
+_HOLDING = (FAILED, CANCELLED)
+
+
+class Tally:
+    def __init__(self) -> None:
+        self.total = self.retries = 0
+        self.ran: set[int] = set()  # in this call
+        self.blocked: set[int] = set()  # not to be run before something that failed is
+        self._holds: set[int] = set()  # what blocks them
+        self._begun_at: float | None = None
+        self._done_before: set[int] = set()
+        self._status: dict[int, str] = {}
+        self._by_status: dict[str, set[int]] = {}
+        self._beats: dict[int, tuple[int, dict[str, Any]]] = {}
+
+    def follow(
+        self, batch: Sequence[Observation], decision: Decision, state: State, plan: Plan, moment: Moment
+    ) -> None:
+        """Call it with each decision, after it was folded into `state`."""
+        for seen in batch:
+            if isinstance(seen, Beat):
+                self._heard(seen)
+        if any(isinstance(event, _OPENINGS) for event in decision.events):
+            self._open(state, plan, moment)
+        for event in decision.events:
+            if isinstance(event, ev.PhaseEvent):
+                self._moved(event, state)
+                self._block(event.number, plan)
+
+    # ---- what is asked of it
+
+    @property
+    def has_begun(self) -> bool:
+        return self._begun_at is not None
+
+    @property
+    def done(self) -> int:
+        return sum(len(self.of(status)) for status in DONE)
+
+    @property
+    def kept(self) -> int:
+        return len(self._done_before - self.ran)
+
+    def of(self, status: str) -> set[int]:
+        return self._by_status.get(status, set())
+
+    def seconds(self, moment: Moment) -> float:
+        """Since this call of `orch run` began."""
+        return moment.tick - self._begun_at if self._begun_at is not None else 0.0
+
+    def elapsed(self, number: int, state: State, moment: Moment) -> float:
+        started = state.phase(number).started_at
+        return max(0.0, moment.now - epoch(started)) if started else 0.0
+
+    def news(self, number: int, state: State) -> dict[str, Any]:
+        """The last beat about the attempt that is in progress; empty if there was none."""
+        attempt, news = self._beats.get(number, (0, {}))
+        return news if attempt == state.phase(number).attempt else {}
+
+    def fraction(self, number: int, state: State) -> float | None:
+        """How far it says that it is, from 0 to 1."""
+        news = self.news(number, state)
+        done, total = news.get("done"), news.get("total")
+        if not isinstance(done, (int, float)) or not isinstance(total, (int, float)) or total <= 0:
+            return None
+        return min(1.0, max(0.0, done / total))
+
+    def expected(self, number: int, state: State, moment: Moment) -> float | None:
+        """How far it should be by now, as its earlier durations say; never quite at its end."""
+        durations = state.phase(number).durations
+        usual = median(durations) if durations else 0.0
+        return min(0.99, self.elapsed(number, state, moment) / usual) if usual >= 1.0 else None
+
+    def progress(self, state: State) -> dict[int, tuple[float, float]]:
+        """Done and total of whatever runs and says so."""
+        told = {}
+        for number in state.live:
+            news = self.news(number, state)
+            if self.fraction(number, state) is not None:
+                told[number] = (float(news["done"]), float(news["total"]))
+        return told
+
+    # ---- how it follows
+
+    def _heard(self, beat: Beat) -> None:
+        for key, news in beat.attempts.items():
+            attempt = AttemptId.parse(key)
+            self._beats[attempt.phase] = (attempt.number, news)
+
+    def _open(self, state: State, plan: Plan, moment: Moment) -> None:
+        if self._begun_at is None:
+            self._begun_at = moment.tick
+        self._status, self._by_status = {}, {}
+        for number in plan.specs:
+            if number in state.run.scope:
+                self._put(number, state.phase(number).status)
+        self.total = len(self._status)
+        self._done_before = {number for status in DONE for number in self.of(status)}
+        self._block_all(plan)
+
+    def _moved(self, event: ev.PhaseEvent, state: State) -> None:
+        number = event.number
+        if isinstance(event, ev.AttemptIntended):
+            self.retries += self._status.get(number) == RETRY_WAIT
+            self.ran.add(number)
+        if number in self._status:
+            self._by_status[self._status[number]].discard(number)
+            self._put(number, state.phase(number).status)
+        if not state.phase(number).is_live:
+            self._beats.pop(number, None)
+
+    def _block(self, number: int, plan: Plan) -> None:
+        if self._status.get(number) in _HOLDING:
+            self._block_behind([number], plan)
+        elif number in self._holds:
+            self._block_all(plan)
+
+    def _block_all(self, plan: Plan) -> None:
+        self.blocked, self._holds = set(), set()
+        self._block_behind([number for status in _HOLDING for number in self.of(status)], plan)
+
+    def _block_behind(self, numbers: list[int], plan: Plan) -> None:
+        """Each phase is blocked once, however many failures it stands behind."""
+        self._holds.update(numbers)
+        to_see = list(numbers)
+        while to_see:
+            fresh = {n for n in plan.dependents.get(to_see.pop(), ()) if n in self._status} - self.blocked
+            self.blocked |= fresh
+            to_see.extend(fresh)
+
+    def _put(self, number: int, status: str) -> None:
+        self._status[number] = status
+        self._by_status.setdefault(status, set()).add(number)
+
+
+def retry_due_in(number: int, state: State, moment: Moment) -> float:
+    """Never longer than the delay itself: the clock may have been set back."""
+    phase = state.phase(number)
+    left = epoch(phase.retry_at) - moment.now if phase.status == RETRY_WAIT and phase.retry_at else 0.0
+    return max(0.0, min(left, phase.retry_delay_seconds if phase.retry_delay_seconds is not None else left))

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from orchestrator.core.state import State
+from orchestrator.errors import StateDamaged
+from orchestrator.store import snapshot
+from orchestrator.store.lines import BadLine
+from orchestrator.store.snapshot import Encoder, Position, decode, load
+from tests.core.given import NOW, completed, intended
+from tests.store.given import opening, seen
+
+POSITION = Position(7, 123, 5, 99)
+
+
+def state_of(phases: int = 3) -> State:
+    state = State()
+    for event in (*opening(phases).events, intended(1), completed(1), intended(2)):
+        state.apply(event, NOW)
+    return state
+
+
+def test_a_snapshot_is_json_and_comes_back_whole():
+    state = state_of()
+    data = Encoder().encode(state, POSITION)
+    again, position = decode(data)
+    assert (seen(again), position) == (seen(state), POSITION)
+    document = json.loads(data)
+    assert document["version"] == 1 and list(document["phases"]) == ["1", "2", "3"]
+    fields = ("status", "started_at", "finished_at", "errors", "retry_count", "inputs_hash", "outputs")
+    assert all(field in document["phases"]["1"] for field in fields)
+
+
+def test_only_what_moved_is_encoded_again_and_the_bytes_are_the_same(monkeypatch):
+    state, encoder = state_of(50), Encoder()
+    encoder.encode(state, POSITION)
+    documents: list[object] = []
+    real = snapshot.phase_document
+    monkeypatch.setattr(snapshot, "phase_document", lambda phase: documents.append(phase) or real(phase))
+    state.apply(completed(2), NOW)
+    encoder.moved(2)
+    data = encoder.encode(state, POSITION)
+    assert documents == [state.phase(2)] and data == Encoder().encode(state, POSITION)
+    encoder.forget()
+    assert encoder.encode(state, POSITION) == data and len(documents) > 50
+
+
+@pytest.mark.parametrize("bit", range(8))
+def test_every_changed_bit_is_seen(bit):
+    data = Encoder().encode(state_of(1), POSITION)
+    for at in range(len(data)):
+        with pytest.raises((BadLine, StateDamaged)):
+            decode(data[:at] + bytes([data[at] ^ (1 << bit)]) + data[at + 1 :])
+
+
+def test_every_cut_is_seen():
+    data = Encoder().encode(state_of(1), POSITION)
+    for at in range(len(data)):
+        with pytest.raises(BadLine):
+            decode(data[:at])
+
+
+def test_a_newer_format_is_named_also_when_it_is_sealed_otherwise():
+    for newer in (b'{"version": 2, "anything": "else"}', b'{"version": 9}\n'):
+        with pytest.raises(StateDamaged, match=r"state\.json is of format [29]; this orch knows format 1") as caught:
+            decode(newer)
+        assert "newer" in caught.value.remedy
+
+
+def test_what_cannot_be_trusted_is_told_apart_from_what_is_not_there(tmp_path):
+    path = tmp_path / "state.json"
+    assert load(path) is None
+    for data, why in ((b"", "it is not whole JSON"), (b"{}", "its checksum does not fit"), (b"[1]", "its checksum does not fit")):
+        path.write_bytes(data)
+        found = load(path)
+        assert isinstance(found, BadLine) and str(found) == why
