@@ -28,7 +28,12 @@ def find(option: Path | None, environ: Mapping[str, str], cwd: Path) -> Path:
 
 def _upwards(start: Path) -> Path | None:
     folder = Path(os.path.abspath(start))
-    return next((one for one in (folder, *folder.parents) if (one / "phases").is_dir()), None)
+    return next((one for one in (folder, *folder.parents) if (one / "phases").is_dir() and not _holds_logs(one)), None)
+
+
+def _holds_logs(folder: Path) -> bool:
+    """The logs of a project, by phase: that folder's `phases/` defines nothing."""
+    return folder.parts[-2:] == ("system", "logs") and (folder.parents[1] / "phases").is_dir()
 
 
 def _checked(folder: Path, origin: str) -> Path:

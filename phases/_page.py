@@ -187,7 +187,7 @@ def gantt(found: Report) -> str:
         row(
             f"{number} {found.name(number)}",
             lines + bar(100 * begin / total, 100 * (end - begin) / total, kind_of(found, number)),
-            span(end - begin),
+            span(end - begin) if end > begin else "now",
         )
         for number, (begin, end) in sorted(shown.items())
     ]
@@ -251,7 +251,7 @@ def costs(found: Report) -> str:
     decades = [10.0**power for power in range(low, high + 1)]
     lines = grid(map(place, decades))
     rows = [row(label, lines + mark(place(value), place(most)), cost(value)) for label, value, most in known]
-    return f'<div class="drawing">{"".join(rows)}{axis((place(ms), cost(ms)) for ms in decades)}</div>'
+    return f'<div class="drawing">{"".join(rows)}{axis((place(ms), decade(ms)) for ms in decades)}</div>'
 
 
 def mark(value: float, most: float) -> str:
@@ -263,9 +263,15 @@ def mark(value: float, most: float) -> str:
     )
 
 
+def decade(ms: float) -> str:
+    """Short: seven of them stand side by side on a phone."""
+    unit, factor = ("s", 0.001) if ms >= 1000 else ("ms", 1.0) if ms >= 1 else ("µs", 1000.0)
+    return f"{ms * factor:g} {unit}"
+
+
 def cost(ms: float) -> str:
     if ms >= 1000:
-        return f"{ms / 1000:.3g} s"
+        return f"{ms / 1000:.2f} s"
     return f"{ms:.0f} ms" if ms >= 10 else f"{ms:.2g} ms"
 
 

@@ -95,11 +95,11 @@ def lose(project: Project, trial: Trial) -> None:
 
 
 def agent_of(project: Project) -> Any:
-    def busy() -> list[Any]:
-        agents = project.status()["agents"]
-        return identities([agent["pid"] for agent in agents if len(agent["attempts"]) == len(NUMBERS)])
+    def busy() -> Any:
+        pids = [agent["pid"] for agent in project.status()["agents"] if len(agent["attempts"]) == len(NUMBERS)]
+        return process.identity(pids[0]) if pids else None
 
-    return until(busy, "`orch status` names the agent and its attempts", str)[0]
+    return until(busy, "`orch status` names the agent and its attempts", str)
 
 
 def starts(run: Any, number: int) -> list[dict[str, Any]]:

@@ -259,7 +259,9 @@ class LocalBridge:
     def _sweep_after(self, agent: str) -> None:
         """Attempts die with their agent, but not what they started: that has come to us, the next subreaper."""
         swept = process.end_orphans(self._root, [agent], [], grace=0.0)
-        swept += process.end_strays({one.process.pid for one in self._conversations() if one.process is not None})
+        # Another bridge in this process may have an agent of its own among our children.
+        agents = {pid for pid in process.children_of(os.getpid()) if str(_AGENT_MAIN) in process.describe(pid, 4096)}
+        swept += process.end_strays(agents)
         if swept:
             self._note(f"ended what agent {agent} left behind: {', '.join(swept)}")
 

@@ -50,7 +50,7 @@ def outcomes(folder: Path) -> list[tuple[AttemptId, Outcome, Path]]:
         try:
             data: dict[str, Any] = json.loads(path.read_text())
             found.append((AttemptId.parse(data["attempt"]), Outcome.from_dict(data["outcome"]), path))
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue
     return found
 

@@ -11,6 +11,7 @@ from typer.main import get_command, get_group
 
 from orchestrator import __version__
 from orchestrator.cli.frame import Command, Group, guarded, show
+from orchestrator.cli.standing import open_what_was_closed
 
 # As the help shows them. Each is a file of this folder; only that of the command in use is loaded.
 COMMANDS: dict[str, dict[str, str]] = {
@@ -23,6 +24,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "plan": "What a run would do with each phase, and why.",
         "logs": "What phase N printed.",
         "story": "Every decision about phase N, and its cause.",
+        "history": "How the last runs ended, and what each phase took.",
     },
     "Act": {
         "cancel": "End the run, or phase N, and all that it started.",
@@ -92,6 +94,7 @@ def _root(
 
 
 def main() -> None:
+    open_what_was_closed()
     codes: list[int] = []
     code = guarded(lambda: codes.append(int(application()(prog_name="orch", standalone_mode=False) or 0)))
     sys.exit(code or (codes[0] if codes else 0))

@@ -32,7 +32,7 @@ _PROGRESS_SPREAD = 0.5  # of what is told from progress when hardly anything is 
 _STRETCH = 1.25  # the band against the span of the scenarios: measured, so that it holds the truth
 _MARGIN = 0.04  # and at least this share of what is likely
 _LEAST = 0.001
-_LINDY = 0.15  # what has outlived all that is known takes about this share of its age again
+_LINDY = (1.0, 0.3, 0.3, 0.15)  # what has outlived all of so many durations takes about this share of its age again
 
 Progress = Mapping[int, tuple[float, float]]  # done and total of running phases that say so
 
@@ -205,7 +205,7 @@ class Forecast:
         """How long a running phase takes in all, in each scenario: longer than by now. Empty: nobody can know."""
         a, b = self._draws[index][:2] if index >= 0 else (1, 0)
         strata = [(a * scenario + b) % SCENARIOS for scenario in range(SCENARIOS)]
-        fitting = _outliving(self._candidates(phase.durations, pool), elapsed)
+        fitting = _outliving(self._candidates(phase.durations, pool), elapsed, _LINDY[min(3, len(phase.durations))])
         by_past = [fitting[stratum * len(fitting) // SCENARIOS] for stratum in strata] if fitting else []
         share = min(1.0, max(0.0, progress[0] / progress[1])) if progress and progress[1] > 0 else 0.0
         if not share:
@@ -322,11 +322,11 @@ def _strata(pool: list[float]) -> list[float]:
     return [pool[int(len(pool) * (stratum + 0.5) / SCENARIOS)] for stratum in range(SCENARIOS)] if pool else []
 
 
-def _outliving(candidates: list[float], elapsed: float) -> list[float]:
+def _outliving(candidates: list[float], elapsed: float, share: float) -> list[float]:
     """Those that fit an attempt of this age, sorted; one older than nearly all of them goes on for a share of it."""
     fitting = sorted(one for one in candidates if one > elapsed)
     if candidates and len(fitting) < 4:
-        fitting = sorted([*fitting, *(elapsed * (1 + _LINDY * part) for part in (0.1, 0.4, 1.0, 2.3))])
+        fitting = sorted([*fitting, *(elapsed * (1 + share * part) for part in (0.1, 0.4, 1.0, 2.3))])
     return fitting
 
 

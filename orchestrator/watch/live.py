@@ -14,8 +14,8 @@ from orchestrator.core.observations import Beat, Observation
 from orchestrator.core.plan import Plan
 from orchestrator.core.state import State
 from orchestrator.watch.outlet import Outlet
+from orchestrator.watch.outlook import Outlook
 from orchestrator.watch.plain import NEVER, PlainLines
-from orchestrator.watch.remaining import Remaining
 from orchestrator.watch.rows import ASCII, Marks, View, rows_of
 from orchestrator.watch.screen import Paint, Screen, Size
 
@@ -29,7 +29,7 @@ class LiveView:
         self._outlet, self._marks = outlet, Marks() if unicode else ASCII
         self._screen = Screen(outlet, size, Paint(environ))
         self._lines = PlainLines(self._screen, starts=False)
-        self._remaining = Remaining()
+        self._outlook = Outlook(lambda _: None)  # the loop's own says why, if it cannot tell
         self._shown: tuple[State, Agenda, Plan] | None = None
         self._drawn_at = -NEVER
         self._has_news = self._is_broken = False
@@ -49,6 +49,7 @@ class LiveView:
         self, batch: Sequence[Observation], decision: Decision, state: State, agenda: Agenda, plan: Plan, moment: Moment
     ) -> None:
         self._lines.tell(batch, decision, state, agenda, plan, moment)
+        self._outlook.tell(batch, decision, state, agenda, plan, moment)
         self._shown = (state, agenda, plan)
         self._has_news |= bool(decision.events) or any(isinstance(seen, Beat) for seen in batch)
         if self._is_broken:
@@ -73,11 +74,11 @@ class LiveView:
         try:
             columns, lines = self._screen.size
             tally = self._lines.tally
-            eta = self._remaining.eta(tally, state, plan, moment)
-            view = View(state, agenda, plan, tally, moment, max(20, columns - 1), lines, self._marks, eta)
+            eta = self._outlook.eta(state, moment)
+            view = View(state, agenda, plan, tally, moment, max(10, columns - 1), lines, self._marks, eta)
             self._screen.draw(rows_of(view))
         except Exception as error:  # a fault of the display must not become one of the run
-            self._is_broken = True
+            self._is_broken = self._lines.starts = True
             self._screen.line(f"(the live view failed: {type(error).__name__}: {error}; plain lines from here on)")
             self._screen.close()
 

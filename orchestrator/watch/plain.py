@@ -14,7 +14,8 @@ from orchestrator.core.names import Moment, iso
 from orchestrator.core.observations import Observation
 from orchestrator.core.plan import Plan
 from orchestrator.core.state import State
-from orchestrator.watch.remaining import Remaining, left
+from orchestrator.watch.outlook import Outlook
+from orchestrator.watch.remaining import left
 from orchestrator.watch.tally import Tally
 from orchestrator.watch.words import clocked, closing, going_on, is_bad, told
 
@@ -33,15 +34,17 @@ class PlainLines:
 
     def __init__(self, lines: Lines, *, quiet: bool = False, starts: bool = True) -> None:
         self.tally = Tally()
-        self._lines, self._quiet, self._starts = lines, quiet, starts
-        self._remaining = Remaining()
-        self._shown: tuple[State, Plan] | None = None
+        self.starts = starts
+        self._lines, self._quiet = lines, quiet
+        self._outlook = Outlook(lambda _: None)  # the loop's own says why, if it cannot tell
+        self._state: State | None = None
         self._pause, self._said_at = FIRST_PAUSE, 0.0
 
     def tell(
         self, batch: Sequence[Observation], decision: Decision, state: State, agenda: Agenda, plan: Plan, moment: Moment
     ) -> None:
-        self._shown = (state, plan)
+        self._state = state
+        self._outlook.tell(batch, decision, state, agenda, plan, moment)
         self.tally.follow(batch, decision, state, plan, moment)
         for event in decision.events:
             for line in self._told(event, state, plan, moment):
@@ -50,7 +53,7 @@ class PlainLines:
     def _told(self, event: ev.Event, state: State, plan: Plan, moment: Moment) -> list[str]:
         if self._quiet and not is_bad(event):
             return []
-        if isinstance(event, ev.AttemptIntended) and not self._starts:
+        if isinstance(event, ev.AttemptIntended) and not self.starts:
             return []
         if isinstance(event, ev.RunEnded):
             return closing(event, self.tally, state, plan, moment)
@@ -62,14 +65,12 @@ class PlainLines:
 
     def tend(self) -> float:
         """A line about what goes on, after a silence; each may last longer than the one before."""
-        if self._quiet or self._shown is None or not self.tally.has_begun:
-            return NEVER
-        state, plan = self._shown
-        if state.run.verdict is not None:
+        state = self._state
+        if self._quiet or state is None or not self.tally.has_begun or state.run.verdict is not None:
             return NEVER
         moment = clock.System().moment()
         if moment.tick - self._said_at >= self._pause:
-            eta = self._remaining.eta(self.tally, state, plan, moment)
+            eta = self._outlook.eta(state, moment)
             self._say(moment, f"{going_on(self.tally, state, moment)}; {left(eta)}")
             self._pause = min(2 * self._pause, LONGEST_PAUSE)
         return max(0.0, self._said_at + self._pause - moment.tick)

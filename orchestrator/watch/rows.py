@@ -20,6 +20,7 @@ from orchestrator.watch.tally import Tally, retry_due_in
 from orchestrator.watch.words import printable, short_span
 
 NARROW, USUAL, WIDE = 60, 76, 110
+_DUE = "retry due, no free slot"
 _LOOKED_AT = 50  # so many of those that wait are looked at: a few are shown
 
 
@@ -158,10 +159,10 @@ def _retrying(view: View, numbers: list[int]) -> Iterator[Row]:
     longest = max((cell_len(view.state.phase(number).name) for number in numbers), default=0)
     for number in numbers:
         phase, when = view.state.phase(number), _when(view, number)
-        now = f", now: orch retry {number}" if when.startswith("retry in") and not view.state.run.stopping else ""
+        now = f", now: orch retry {number}" if when != _DUE and not view.state.run.stopping else ""
         name = min(longest, max(8, view.width // 4), view.width - len(f"{number:>4}   {when}{now}"))
         row = view.row().add(str(number), "strong", 4, right=True).add(" ")
-        if name >= 4:
+        if name >= min(longest, 4):
             row.add(printable(phase.name), "", name).add("  ")
         row.add(when, "again").add(now)
         yield row.add("  ").add(printable(phase.why or ""), "quiet") if row.room > 8 else row
@@ -169,7 +170,9 @@ def _retrying(view: View, numbers: list[int]) -> Iterator[Row]:
 
 def _when(view: View, number: int) -> str:
     left = retry_due_in(number, view.state, view.moment)
-    return f"retry in {short_span(left + 0.999)}" if left > 0 else "retry due, no free slot"
+    if left <= 0:
+        return _DUE
+    return f"{'' if view.width < NARROW else 'retry '}in {short_span(left + 0.999)}"
 
 
 def _waiting(view: View) -> Row | None:

@@ -62,11 +62,9 @@ class Row:
         room = self.width - self.cells
         size = room if width is None else min(width, room)
         fitted = cut(text, size, self._dots)
-        if width is not None:
-            blank = " " * (size - cell_len(fitted))
-            fitted = blank + fitted if right else fitted + blank
-        self.pieces.append((fitted, style))
-        self.cells += cell_len(fitted)
+        blank = " " * (size - cell_len(fitted)) if width is not None else ""
+        self.pieces += [(blank, ""), (fitted, style)] if right else [(fitted, style), (blank, "")]
+        self.cells += cell_len(fitted) + len(blank)
         return self
 
     @property
@@ -116,7 +114,7 @@ class Screen:
         """In one piece, or not at all: a terminal that has not read the last drawing gets a newer one later."""
         self._outlet.flush()
         width, height = self._size()
-        drawn = [_Drawn(self._painted(row), len(row.text.rstrip()) and row.cells) for row in rows[: max(1, height - 1)]]
+        drawn = [_Drawn(self._painted(row), cell_len(row.text.rstrip())) for row in rows[: max(1, height - 1)]]
         if not self._outlet.is_clear or (not self._above and drawn == self._drawn and width == self._width):
             return
         body = "".join(f"{row.text}{_REST_OF_LINE}\r\n" for row in drawn)

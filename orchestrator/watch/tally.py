@@ -91,15 +91,6 @@ class Tally:
         usual = median(durations) if durations else 0.0
         return min(0.99, self.elapsed(number, state, moment) / usual) if usual >= 1.0 else None
 
-    def progress(self, state: State) -> dict[int, tuple[float, float]]:
-        """Done and total of whatever runs and says so."""
-        told = {}
-        for number in state.live:
-            news = self.news(number, state)
-            if self.fraction(number, state) is not None:
-                told[number] = (float(news["done"]), float(news["total"]))
-        return told
-
     # ---- how it follows
 
     def _heard(self, beat: Beat) -> None:

@@ -178,6 +178,27 @@ def test_a_killed_agent_is_known_at_once_and_leaves_nothing(rig: Rig, root: Path
     assert rig.bridge.health_check().restarts == 1
 
 
+def test_the_loss_of_an_agent_does_not_cost_another_bridge_its_own(
+    rig: Rig, root: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    process.become_subreaper()
+    other_root = tmp_path_factory.mktemp("other")
+    (other_root / "system").mkdir()
+    other = Rig(other_root)
+    try:
+        rig.bridge.ensure_integration()
+        other.bridge.ensure_integration()
+        other.start(AttemptId("r", 2, 1), "sleep 1")
+        other.until(lambda: other.first(obs.Started))
+        os.kill(agents(root)[0], signal.SIGKILL)
+        rig.until(lambda: rig.first(obs.AgentGone))
+        other.until(lambda: other.first(obs.Ended))
+        assert other.first(obs.Ended).outcome.succeeded and other.first(obs.AgentGone) is None
+    finally:
+        other.bridge.shutdown()
+        other.inbox.close()
+
+
 def test_agents_that_die_at_their_start_are_given_up(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import clock, process
+from orchestrator import clock, disk, process
 from orchestrator.core.names import iso
 from orchestrator.errors import RunActive, StateUnwritable
-from orchestrator.store.lock import RUN, TURN, Holder, StateLock, active, holder
+from orchestrator.store.lock import RUN, TURN, Holder, StateLock, active, holder, warnings_of
 from tests.core.given import ME, NOW
 from tests.store.given import Holding
 
@@ -105,9 +105,17 @@ def test_nobody_holds_what_is_not_there(system):
     assert holder(system) is None
 
 
-def test_a_folder_that_may_not_be_written_is_said(tmp_path):
+def test_a_lock_that_cannot_be_made_is_said(tmp_path):
+    (tmp_path / "system").write_text("a file")
     with pytest.raises(StateUnwritable, match="could not be written"):
-        StateLock(tmp_path / "missing").acquire(RUN, ME, "orch run", NOW)
+        StateLock(tmp_path / "system").acquire(RUN, ME, "orch run", NOW)
+
+
+def test_a_network_file_system_is_warned_of_and_a_local_one_is_not(system, monkeypatch):
+    monkeypatch.setattr(disk, "file_system", lambda path: "nfs4")
+    assert warnings_of(system) == [f"{system} is on a network file system (nfs4): locks and syncs may not mean there what they say"]
+    monkeypatch.setattr(disk, "file_system", lambda path: "ext4")
+    assert warnings_of(system) == []
 
 
 def test_a_file_system_without_locks_is_refused(system, monkeypatch):

@@ -1,0 +1,19 @@
+"""What every command stands on, whoever called it: descriptors 0 to 2. Apart because it comes before anything is opened."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+_MODES = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))
+
+
+def open_what_was_closed() -> None:
+    """`orch run >&-`: else the next file opened would be descriptor 1, and what is said would be written into it."""
+    for number, (name, mode) in enumerate(_MODES):
+        if getattr(sys, name) is None:
+            fd = os.open(os.devnull, os.O_RDWR)
+            if fd != number:
+                os.dup2(fd, number)
+                os.close(fd)
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115

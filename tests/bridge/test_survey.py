@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from orchestrator import process
+from orchestrator.bridge.survey import clear, outcomes, read_identity, survey, take
+from orchestrator.core.names import Identity
+from orchestrator.core.reconcile import ALIVE, DEAD, UNKNOWABLE, Finding
+from tests.core.given import FINE, an
+
+ME = process.myself()
+GONE = ME.replace(ticks=1)
+
+
+def agent(system: Path, name: str, identity: Identity | None = ME, **outcomes: object) -> Path:
+    """A folder as an agent leaves it; an outcome that is no text is written as JSON."""
+    folder = system / "agents" / name
+    (folder / "outcomes").mkdir(parents=True)
+    if identity is not None:
+        (folder / "identity.json").write_text(json.dumps(identity.as_dict()))
+    for key, document in outcomes.items():
+        text = document if isinstance(document, str) else json.dumps(document)
+        (folder / "outcomes" / f"{key.strip('_').replace('_', '.')}.json").write_text(text)
+    return folder
+
+
+def outcome(number: int) -> dict[str, object]:
+    return {"attempt": an(number).key, "outcome": FINE.as_dict()}
+
+
+def test_nobody_is_there(tmp_path):
+    assert survey(tmp_path, {}) == []
+
+
+def test_each_agent_with_a_folder_is_looked_at_and_its_outcomes_with_it(tmp_path):
+    far = ME.replace(host="far/1")
+    agent(tmp_path, "a1")
+    agent(tmp_path, "a2", GONE, _3_1=outcome(3))
+    agent(tmp_path, "a3", far)
+    agent(tmp_path, "a4", None)
+    (tmp_path / "agents" / "a file").write_text("")
+    assert survey(tmp_path, {}) == [
+        Finding("a1", ALIVE, ME), Finding("a2", DEAD, GONE, None, {an(3): FINE}), Finding("a3", UNKNOWABLE, far),
+        Finding("a4", DEAD),
+    ]  # fmt: skip
+
+
+def test_a_stopped_agent_is_alive(tmp_path):
+    pid = os.fork()
+    if pid == 0:
+        signal.pause()
+    os.kill(pid, signal.SIGSTOP)
+    os.waitpid(pid, os.WUNTRACED)
+    identity = process.identity(pid)
+    try:
+        agent(tmp_path, "a1", identity)
+        assert survey(tmp_path, {}) == [Finding("a1", ALIVE, identity)]
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    assert survey(tmp_path, {}) == [Finding("a1", DEAD, identity)]
+
+
+def test_an_agent_that_lives_although_its_folder_is_gone_is_found_and_a_dead_one_is_not(tmp_path):
+    agent(tmp_path, "a1")
+    assert survey(tmp_path, {"a1": GONE, "a2": ME, "a3": GONE}) == [Finding("a1", ALIVE, ME), Finding("a2", ALIVE, ME)]
+
+
+@pytest.mark.parametrize("text", ["", "{", "null", "[]", "{}", '{"pid": "x"}'])
+def test_an_identity_that_cannot_be_read_is_nobodys(tmp_path, text):
+    folder = agent(tmp_path, "a1", None)
+    (folder / "identity.json").write_text(text)
+    assert read_identity(folder) is None and survey(tmp_path, {}) == [Finding("a1", DEAD)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "null", "[]", "{}", '{"attempt": 3, "outcome": {}}', '{"attempt": "r1/x.1", "outcome": {}}',
+     '{"attempt": "r1/3.1", "outcome": {"kind": "evaporated"}}', '{"attempt": "r1/3.1", "outcome": {"kind": "lost", "x": 1}}',
+     '{"attempt": "r1/3.1", "outcome": [1]}'],
+)  # fmt: skip
+def test_an_outcome_that_cannot_be_read_is_left_where_it_is(tmp_path, text):
+    folder = agent(tmp_path, "a1", GONE, _3_1=text, _4_1=outcome(4))
+    assert [attempt for attempt, _, _ in outcomes(folder)] == [an(4)]
+    take(folder, an(4))
+    clear(folder)
+    assert (folder / "outcomes" / "3.1.json").read_text() == text
+
+
+def test_a_taken_outcome_is_gone_and_with_the_last_one_the_folder(tmp_path):
+    folder = agent(tmp_path, "a1", GONE, _3_1=outcome(3), _4_1=outcome(4))
+    take(folder, an(3))
+    take(folder, an(3))
+    clear(folder)
+    assert [attempt for attempt, _, _ in outcomes(folder)] == [an(4)]
+    take(folder, an(4))
+    clear(folder)
+    assert not folder.exists()

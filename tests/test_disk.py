@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from orchestrator import disk
+from orchestrator.disk import Appender
+
+
+class Syncs:
+    """Which files and folders were synced, in their order."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.told: list[tuple[str, str]] = []
+        for name in ("fsync", "fdatasync"):
+            real = getattr(os, name)
+            patch.setattr(os, name, lambda fd, name=name, real=real: self._note(name, fd) or real(fd))
+
+    def _note(self, name: str, fd: int) -> None:
+        self.told.append((name, Path(os.readlink(f"/proc/self/fd/{fd}")).name))
+
+
+@pytest.fixture
+def syncs(monkeypatch: pytest.MonkeyPatch) -> Syncs:
+    return Syncs(monkeypatch)
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def fds() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def test_folders_are_made_private_with_their_names_on_the_disk(tmp_path, syncs):
+    disk.make_folder(tmp_path / "a" / "b")
+    assert mode(tmp_path / "a") == mode(tmp_path / "a" / "b") == 0o700
+    assert syncs.told == [("fsync", tmp_path.name), ("fsync", "a")]
+    disk.make_folder(tmp_path / "a" / "b")
+    assert len(syncs.told) == 2
+
+
+def test_a_folder_that_somebody_else_makes_meanwhile_is_no_fault(tmp_path, monkeypatch):
+    real = os.mkdir
+    monkeypatch.setattr(os, "mkdir", lambda path, mode: (real(path, mode), real(path, mode)))
+    disk.make_folder(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir()
+
+
+def test_a_file_is_replaced_whole_and_private(tmp_path, syncs):
+    path = tmp_path / "state.json"
+    disk.replace(path, b"old", durable=False)
+    assert syncs.told == []
+    old = path.stat().st_ino
+    disk.replace(path, b"new", durable=True)
+    assert path.read_bytes() == b"new" and mode(path) == 0o600 and path.stat().st_ino != old
+    assert [name for name, _ in syncs.told] == ["fdatasync", "fsync"], "first what it holds, then what it is called"
+    assert syncs.told[1][1] == tmp_path.name and os.listdir(tmp_path) == ["state.json"]
+
+
+def test_a_reader_finds_the_old_bytes_or_the_new_and_never_none(tmp_path):
+    path = tmp_path / "state.json"
+    sizes = {1, 200_000}
+    disk.replace(path, b"x", durable=False)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            for _ in range(150):
+                disk.replace(path, b"x" * 200_000, durable=False)
+                disk.replace(path, b"x", durable=False)
+        finally:
+            os._exit(0)
+    while os.waitpid(pid, os.WNOHANG) == (0, 0):
+        assert len(path.read_bytes()) in sizes
+
+
+@pytest.mark.parametrize("call", ["write", "fdatasync"])
+def test_a_replacement_that_fails_leaves_the_old_file_and_no_draft(tmp_path, monkeypatch, call):
+    path = tmp_path / "state.json"
+    disk.replace(path, b"old", durable=False)
+
+    def fails(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    before = fds()
+    monkeypatch.setattr(os, call, fails)
+    with pytest.raises(OSError, match="full"):
+        disk.replace(path, b"new", durable=True)
+    assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["state.json"] and fds() == before
+
+
+def test_what_the_kernel_takes_in_pieces_is_written_whole(tmp_path, monkeypatch):
+    real = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: real(fd, data[:3]))
+    disk.replace(tmp_path / "a", b"0123456789", durable=False)
+    assert (tmp_path / "a").read_bytes() == b"0123456789"
+
+
+def test_an_appender_only_adds_and_syncs_when_told(tmp_path, syncs):
+    path = tmp_path / "1.jsonl"
+    first = Appender(path)
+    assert mode(path) == 0o600 and syncs.told == [("fsync", tmp_path.name)]
+    first.append(b"one\n", durable=True)
+    first.append(b"two\n", durable=False)
+    assert syncs.told[1:] == [("fdatasync", "1.jsonl")] and first.size == 8
+    first.close()
+    second = Appender(path)
+    second.append(b"three\n", durable=True)
+    assert second.size == 14 and path.read_bytes() == b"one\ntwo\nthree\n"
+    assert syncs.told[2:] == [("fdatasync", "1.jsonl")], "its name was on the disk already"
+    second.close()
+
+
+def test_a_failed_sync_is_told_and_not_tried_again(tmp_path, monkeypatch):
+    appender = Appender(tmp_path / "a")
+    calls: list[int] = []
+
+    def fails(fd: int) -> None:
+        calls.append(fd)
+        raise OSError(errno.EIO, "broken")
+
+    monkeypatch.setattr(os, "fdatasync", fails)
+    with pytest.raises(OSError, match="broken"):
+        appender.append(b"x", durable=True)
+    assert len(calls) == 1
+    appender.close()
+
+
+def test_what_is_removed_is_gone_for_good_and_may_be_gone_already(tmp_path, syncs):
+    (tmp_path / "a").write_text("")
+    disk.remove(tmp_path / "a")
+    assert syncs.told == [("fsync", tmp_path.name)] and not (tmp_path / "a").exists()
+    disk.remove(tmp_path / "a")
+    assert len(syncs.told) == 1
+
+
+def test_the_kind_of_file_system_is_told_where_it_can_be(tmp_path):
+    assert disk.file_system(Path("/proc")) == "proc" and disk.file_system(tmp_path / "missing") == ""
+
+
+def test_nothing_is_inherited_by_other_programs(tmp_path):
+    appender = Appender(tmp_path / "a")
+    assert not os.get_inheritable(appender._fd)
+    appender.close()
