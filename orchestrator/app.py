@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
 import secrets
@@ -101,15 +102,23 @@ class Holding:
         self._closing.append(lock.release)
         try:
             self._open(lock, plan(), watchers)
-        except BaseException:
-            self.close()
+        except BaseException as error:
+            self.__exit__(type(error), error)
             raise
 
     def __enter__(self) -> Holding:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, *_: object) -> None:
         self.close()
+        if isinstance(error, OSError) and self._is_of_our_disk(error):
+            raise unwritable(error, self.system) from error
+
+    def _is_of_our_disk(self, error: OSError) -> bool:
+        """Heartbeat, agents' folders, answers: not the journal, but the same advice. A write names no file."""
+        if error.filename is None:
+            return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+        return Path(os.fsdecode(error.filename)).is_relative_to(self.system)
 
     @property
     def state(self) -> State:
@@ -123,6 +132,8 @@ class Holding:
                 self._closing.pop()()
             except OrchError as fault:
                 error = error or fault
+            except OSError as fault:
+                error = error or unwritable(fault, self.system)
         if error is not None and sys.exc_info()[0] is None:
             raise error
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 from orchestrator import ConfigurationFault, Context, phase, process
-from orchestrator.agent.cgroup import Group, Groups
+from orchestrator.process.groups import Group, Groups
 from orchestrator.core.names import Identity
 from orchestrator.core.spec import Limits
 from phases._ground import Say, child, milliseconds, sampled, spread

@@ -34,7 +34,9 @@ def folder(tmp_path: Path) -> Path:
     ],
 )
 def test_which_folder_is_the_project(folder, option, environ, cwd, expected):
-    named = {name: str(folder / value) if name == "ORCH_PROJECT" and value else value for name, value in environ.items()}
+    named = {
+        name: str(folder / value) if name == "ORCH_PROJECT" and value else value for name, value in environ.items()
+    }
     assert find(None if option is None else folder / option, named, folder / cwd) == folder / expected
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import orchestrator
 from orchestrator import process
-from orchestrator.agent.cgroup import Group
+from orchestrator.process.groups import Group
 from orchestrator.agent.loop import READ, Steps, Task, Timer
 from orchestrator.agent.output import Output
 from orchestrator.agent.site import Site

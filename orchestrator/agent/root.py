@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from orchestrator import clock, process
-from orchestrator.agent.cgroup import Group
+from orchestrator.process.groups import Group
 from orchestrator.agent.channel import Channel
 from orchestrator.agent.foundry import BROKEN, READY, SPAWN, Foundry, order_file, spawn_argv
 from orchestrator.agent.loop import READ, Steps

@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Generator, Mapping
 
 from orchestrator import clock, process
-from orchestrator.agent.cgroup import Group
+from orchestrator.process.groups import Group
 from orchestrator.agent.loop import Loop, Steps
 from orchestrator.process import Entry
 

@@ -144,7 +144,11 @@ class LocalBridge:
     def sweep(self, findings: list[Finding], attempts: list[Identity]) -> list[str]:
         """What dead agents left running, because everything that could have ended it was killed at once."""
         dead = [finding.agent for finding in findings if finding.life == DEAD]
-        return process.end_orphans(self._root, dead, attempts) if dead or attempts else []
+        swept: list[str] = []
+        for finding in findings:
+            if finding.life == DEAD and finding.identity is not None and process.is_alive(finding.identity) == DEAD:
+                swept += process.end_groups_of(finding.identity.pid)
+        return swept + (process.end_orphans(self._root, dead, attempts) if dead or attempts else [])
 
     def clear(self, agents: Iterable[str]) -> None:
         """Dead agents' folders, as soon as nothing in them waits to be taken."""
@@ -248,7 +252,7 @@ class LocalBridge:
         self._drop(conversation)
         folder = self._agents / conversation.agent
         ended: list[obs.Observation] = [obs.Ended(attempt, outcome) for attempt, outcome, _ in survey.outcomes(folder)]
-        self._sweep_after(conversation.agent)
+        self._sweep_after(conversation)
         if conversation is self._own:
             self._own = None
             self._restarts += 1
@@ -256,9 +260,11 @@ class LocalBridge:
             self.prepare()
         return [*ended, obs.AgentGone(conversation.agent, conversation.closed or "its process ended")]
 
-    def _sweep_after(self, agent: str) -> None:
+    def _sweep_after(self, conversation: Conversation) -> None:
         """Attempts die with their agent, but not what they started: that has come to us, the next subreaper."""
-        swept = process.end_orphans(self._root, [agent], [], grace=0.0)
+        agent, who = conversation.agent, conversation.process
+        swept = process.end_groups_of(who.pid) if who is not None else []
+        swept += process.end_orphans(self._root, [agent], [], grace=0.0)
         # Another bridge in this process may have an agent of its own among our children.
         agents = {pid for pid in process.children_of(os.getpid()) if str(_AGENT_MAIN) in process.describe(pid, 4096)}
         swept += process.end_strays(agents)

@@ -26,19 +26,23 @@ def command(
     """End the run, or phase N, with everything that it started; returns when it is gone."""
     root = root_of(project)
     settings = settings_of(root)
+    was_live = bool(_live(Look(root, reads_files=False), number))
     text = ask(root, settings, "cancel", number)
     how = _await_end(root, number)
-    show(f"{text}{how}")
+    show(f"{text}{how}" if was_live else text)
 
 
 def _await_end(root: Path, number: int | None) -> str:
     """Until nothing of it is in progress; says so if it ended otherwise."""
     while True:
         look = Look(root, reads_files=False)
-        live = {one for one in look.state.live if number is None or one == number}
-        if not live and (number is not None or not look.is_alive):
+        if not _live(look, number) and (number is not None or not look.is_alive):
             break
         clock.pause(LOOK_EVERY)
     if number is not None and look.state.phase(number).is_done:
         return f"; but phase {number} had come to its end: {look.state.phase(number).status}"
     return "; gone" if number is not None or look.state.run.stopping else ""
+
+
+def _live(look: Look, number: int | None) -> set[int]:
+    return {one for one in look.state.live if number is None or one == number}

@@ -31,6 +31,7 @@ from orchestrator.process.ending import (
     insist,
     reap,
 )
+from orchestrator.process.groups import end_groups_of
 from orchestrator.process.launch import (
     Launch,
     LaunchFault,
@@ -85,6 +86,7 @@ __all__ = [
     "die_with_parent",
     "end_by_identity",
     "end_group",
+    "end_groups_of",
     "end_orphans",
     "end_strays",
     "entry_of",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.core.eta import Eta, Forecast
+from orchestrator.core.eta import Eta
 from orchestrator.watch.words import short_span
 
 UNKNOWN = "time left not known yet"

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from orchestrator import process
-from orchestrator.agent.cgroup import Groups
+from orchestrator.process.groups import Groups
 from orchestrator.core.outcome import Outcome, failure_of
 from orchestrator.core.spec import Limits
 from orchestrator.core.wire import Order

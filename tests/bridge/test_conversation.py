@@ -44,7 +44,14 @@ def test_a_greeting_says_who_we_are_what_we_speak_and_how_far_we_have_heard(pair
     talk, far = pair
     talk.greet(7, ME, {"beat_interval": 2.0})
     assert far.hear() == [
-        {"kind": "hello", "v": VERSION, "epoch": 7, "owner": ME.as_dict(), "seen": 0, "settings": {"beat_interval": 2.0}}
+        {
+            "kind": "hello",
+            "v": VERSION,
+            "epoch": 7,
+            "owner": ME.as_dict(),
+            "seen": 0,
+            "settings": {"beat_interval": 2.0},
+        }
     ]
 
 

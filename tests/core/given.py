@@ -52,7 +52,9 @@ class Case:
         self.mode = Mode(starts, jobs, agent, no_wait)
         self.state, self.tick, self.draw, self.clock = State(), 0.0, 0.5, NOW
         self.given(
-            run_started(scope=scope or Scope()), ev.PlanAdopted("digest", self.plan.titles()), ev.AgentEngaged("a1", AGENT)
+            run_started(scope=scope or Scope()),
+            ev.PlanAdopted("digest", self.plan.titles()),
+            ev.AgentEngaged("a1", AGENT),
         )
 
     @property

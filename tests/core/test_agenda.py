@@ -64,7 +64,9 @@ def test_nothing_outside_the_range_is_ready_or_waits_but_what_is_live_is_watched
 
 
 def test_retries_stand_in_the_order_in_which_they_are_due():
-    case = Case({1: (), 2: (), 3: ()}).given(intended(1), retrying(1, 90), intended(2), retrying(2, 30), intended(3), retrying(3, 30))
+    case = Case({1: (), 2: (), 3: ()}).given(
+        intended(1), retrying(1, 90), intended(2), retrying(2, 30), intended(3), retrying(3, 30)
+    )
     assert waiting(case) == [(30, 2), (30, 3), (90, 1)]
     follow(case, intended(3, 2))
     assert waiting(case) == [(30, 2), (90, 1)]
@@ -74,7 +76,9 @@ def test_retries_stand_in_the_order_in_which_they_are_due():
 
 def test_a_retry_whose_need_is_done_no_more_waits_for_the_need():
     """As after `orch run --only 1 --force` between two tries of 2."""
-    case = Case({1: (), 2: (1,)}).given(intended(1), completed(1), intended(2), retrying(2), ev.PhaseReset(1, "--force"))
+    case = Case({1: (), 2: (1,)}).given(
+        intended(1), completed(1), intended(2), retrying(2), ev.PhaseReset(1, "--force")
+    )
     assert case.agenda.waiting == [] and case.agenda.ready == [1]
     follow(case, intended(1, 2), completed(1, 2))
     assert waiting(case) == [(60, 2)]

@@ -11,12 +11,14 @@ from tests.core.given import Case, an, asked, completed, failed, intended, retry
 
 def given(starts: bool = True) -> Case:
     """1 completed, 2 failed, 3 in retry_wait, 4 cancelled, 5 running, 6 pending."""
-    case = Case({number: () for number in range(1, 7)}, starts=starts)
+    case = Case(dict.fromkeys(range(1, 7), ()), starts=starts)
     case.given(intended(1), completed(1), intended(2), failed(2), intended(3), retrying(3), ev.PhaseCancelled(4, "bob"))
     return case.live(5)
 
 
-def ask(case: Case, verb: str, number: int | None = None) -> tuple[bool, str, tuple[ev.Event, ...], tuple[act.Action, ...]]:
+def ask(
+    case: Case, verb: str, number: int | None = None
+) -> tuple[bool, str, tuple[ev.Event, ...], tuple[act.Action, ...]]:
     draft = Draft(case.plan, case.state, case.agenda, case.moment, case.mode)
     accepted, text = answer(draft, asked(verb, number))
     decision = draft.decision()

@@ -73,7 +73,7 @@ def test_nothing_starts_without_an_agent_and_the_run_waits_for_one():
 
 
 def test_never_more_than_jobs_whoever_has_them_in_hand():
-    case = Case({number: () for number in range(1, 6)}, jobs=2).live(1, 2, 3)
+    case = Case(dict.fromkeys(range(1, 6), ()), jobs=2).live(1, 2, 3)
     assert case.decide().is_empty
     assert told(case.step(ended(1))) == ((completed(1),), take(1))
     assert told(case.step(ended(2))) == ((completed(2), case.intends(4)), (*take(2), case.start(4)))
@@ -305,7 +305,9 @@ def test_a_signal_ends_the_work_properly_a_second_one_insists_and_then_the_run_i
         (act.StopAttempt(an(1), why, True), act.StopAttempt(an(2), why, True)),
     )
     stopped = Outcome("stopped")
-    assert told(case.step(ended(1, stopped))) == ((ev.PhaseCancelled(1, why, 1, 0.0),), take(1)), "nothing new is started"
+    assert told(case.step(ended(1, stopped))) == ((ev.PhaseCancelled(1, why, 1, 0.0),), take(1)), (
+        "nothing new is started"
+    )
     assert case.step(ended(2, stopped)).events[1:] == (ev.RunEnded("cancelled", signal.exit_code),)
     assert (case.state.phase(1).failures, case.status(3)) == (0, "pending") and is_over(case.state, case.mode)
 
@@ -404,7 +406,7 @@ def test_the_first_run_begins_and_adopts_the_plan():
 
 
 def test_a_run_goes_on_under_its_id_and_what_failed_has_fresh_tries():
-    case = Case({number: () for number in range(1, 6)}, agent="")
+    case = Case(dict.fromkeys(range(1, 6), ()), agent="")
     case.given(intended(1), completed(1), intended(2), failed(2), ev.PhaseCancelled(3, "ann"), intended(4), retrying(4))
     case.given(ev.RunEnded("failed", 1))
     decision = case.step(run_asked())
@@ -413,12 +415,18 @@ def test_a_run_goes_on_under_its_id_and_what_failed_has_fresh_tries():
         ev.PhaseReset(2, "it was failed"),
         ev.PhaseReset(3, "it was cancelled"),
     )
-    assert [case.status(number) for number in range(1, 6)] == ["completed", "pending", "pending", "retry_wait", "pending"]
+    assert [case.status(number) for number in range(1, 6)] == [
+        "completed",
+        "pending",
+        "pending",
+        "retry_wait",
+        "pending",
+    ]
     assert case.state.phase(4).failures == 1, "it waits for its time, with the tries it has left"
 
 
 def test_force_resets_what_is_in_the_range_and_leaves_what_is_live():
-    case = Case({number: () for number in range(1, 6)}, agent="")
+    case = Case(dict.fromkeys(range(1, 6), ()), agent="")
     case.given(intended(1), completed(1), intended(2), retrying(2), intended(3), intended(4), completed(4))
     decision = case.step(run_asked(force=True, scope=Scope(last=3)))
     assert decision.events[1:] == (ev.PhaseReset(1, "--force"), ev.PhaseReset(2, "--force"))
@@ -472,14 +480,18 @@ def test_a_run_whose_retry_waits_waits_with_it():
 
 
 def test_a_retry_waits_for_a_need_that_is_run_again_and_the_run_waits_with_both():
-    case = Case({1: (), 2: (1,)}).given(intended(1), completed(1), intended(2), retrying(2, 0), ev.PhaseReset(1, "--force"))
+    case = Case({1: (), 2: (1,)}).given(
+        intended(1), completed(1), intended(2), retrying(2, 0), ev.PhaseReset(1, "--force")
+    )
     assert case.step().events == (case.intends(1, 2),), "2 is due, but what it needs is not there"
     assert case.step(ended(1, FINE, 2)).events == (completed(1, 2),)
     assert case.wake() == 0.0 and case.step().events == (case.intends(2, 2),)
 
 
 def test_a_retry_whose_need_has_failed_ends_the_run_as_failed():
-    case = Case({1: (), 2: (1,)}).given(intended(1), completed(1), intended(2), retrying(2, 0), ev.PhaseReset(1, "--force"))
+    case = Case({1: (), 2: (1,)}).given(
+        intended(1), completed(1), intended(2), retrying(2, 0), ev.PhaseReset(1, "--force")
+    )
     case.step()
     assert case.step(ended(1, failing("NOT_FOUND"), 2)).events[1:] == (ev.RunEnded("failed", 1),)
 

@@ -49,7 +49,7 @@ def test_what_ceases_to_be_ready_by_this_decision_may_not():
 
 
 def test_the_smallest_numbers_come_first_whether_ready_or_due_again():
-    case = Case({number: () for number in range(1, 8)})
+    case = Case(dict.fromkeys(range(1, 8), ()))
     case.given(intended(6), retrying(6, 0), intended(7), retrying(7, 0))
     assert draft(case).startable(2) == [1, 2]
     assert draft(case).startable(9) == [1, 2, 3, 4, 5, 6, 7]
@@ -74,7 +74,9 @@ def test_a_retry_that_this_decision_made_waits_or_is_free_to_wait_for():
 
 
 def test_a_retry_counts_as_waiting_once_its_need_is_done_again_and_not_before():
-    case = Case({1: (), 2: (1,)}).given(intended(1), completed(1), intended(2), retrying(2), ev.PhaseReset(1, "--force"))
+    case = Case({1: (), 2: (1,)}).given(
+        intended(1), completed(1), intended(2), retrying(2), ev.PhaseReset(1, "--force")
+    )
     case.live(1, attempt=2)
     one, other = draft(case), draft(case)
     assert not one.has_waiting()
@@ -108,7 +110,9 @@ def test_stopping_a_run_is_known_to_the_rest_of_the_decision():
     one = draft(Case(CHAIN))
     assert one.stopping is None
     one.stop_run("SIGINT", 130)
-    assert (one.stopping, one.stopping_code) == ("SIGINT", 130) and one.decision().events == (ev.RunStopping("SIGINT", 130),)
+    assert (one.stopping, one.stopping_code) == ("SIGINT", 130) and one.decision().events == (
+        ev.RunStopping("SIGINT", 130),
+    )
     assert draft(Case(CHAIN).given(ev.RunStopping("SIGINT", 130))).stopping == "SIGINT"
     assert draft(Case(CHAIN, starts=False).given(ev.RunStopping("SIGINT", 130))).stopping is None
 

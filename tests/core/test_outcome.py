@@ -53,7 +53,18 @@ def test_success_is_an_exit_with_0_and_nothing_to_complain_of():
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_outcome_comes_back_from_json(kind):
     outcome = Outcome(
-        kind, 1, 9, Failure("FAILED", "no", tail=("a",)), {"n": [1]}, 2.5, 10.0, 12.5, True, ("rsync",), "3.log", ("b", "c")
+        kind,
+        1,
+        9,
+        Failure("FAILED", "no", tail=("a",)),
+        {"n": [1]},
+        2.5,
+        10.0,
+        12.5,
+        True,
+        ("rsync",),
+        "3.log",
+        ("b", "c"),
     )
     assert Outcome.from_dict(json.loads(json.dumps(outcome.as_dict()))) == outcome
     assert Outcome.from_dict({"kind": kind}) == Outcome(kind)

@@ -83,10 +83,23 @@ def test_the_net_strikes_after_the_agent_had_its_time():
 
 
 def test_an_order_holds_all_that_an_agent_needs():
-    keys = {"timeout": 10.0, "heartbeat_timeout": 3.0, "env": {"A": "b"}, "cwd": "sub", "limits": Limits(memory=9), "digest": "d"}
+    keys = {
+        "timeout": 10.0,
+        "heartbeat_timeout": 3.0,
+        "env": {"A": "b"},
+        "cwd": "sub",
+        "limits": Limits(memory=9),
+        "digest": "d",
+    }
     case = Case({1: (), 2: (1,)}, keys={2: keys}, kill_grace=1.0, log_bytes=99).given(intended(1), completed(1))
     order = case.plan.order(an(2, 4), "now", case.state.phase)
-    assert (order.attempt, order.name, order.file, order.digest, order.run) == (an(2, 4), "p2", "phases/all.toml", "d", "true")
+    assert (order.attempt, order.name, order.file, order.digest, order.run) == (
+        an(2, 4),
+        "p2",
+        "phases/all.toml",
+        "d",
+        "true",
+    )
     assert (order.timeout, order.heartbeat_timeout, order.kill_grace, order.cwd) == (10.0, 3.0, 1.0, "sub")
     assert (order.env, order.limits, order.log_bytes, order.due) == ({"A": "b"}, Limits(memory=9), 99, "now")
     assert order.results == {"1": {"n": 1}} and order.log == "system/logs/phases/2/4.log"

@@ -57,7 +57,8 @@ def test_one_on_another_host_is_given_time_and_then_given_up():
     there = Finding("a1", UNKNOWABLE, AGENT.replace(host="far/1"))
     assert found(case, there, later=stale - 1) == []
     assert found(case, there, later=stale) == [
-        obs.OwnerDead(an(number), "agent a1 (pid 20 on far)", iso(NOW), "not to be reached for 2h 00m") for number in (1, 2)
+        obs.OwnerDead(an(number), "agent a1 (pid 20 on far)", iso(NOW), "not to be reached for 2h 00m")
+        for number in (1, 2)
     ]
 
 
@@ -83,5 +84,7 @@ def test_what_was_found_is_decided_like_any_other_news():
     case.mode = case.mode.replace(starts=False)
     decision = case.step(*found(case, Finding("a1", DEAD, AGENT, None, {an(1): FINE})))
     assert (case.status(1), case.status(2), decision.recovered) == ("completed", "failed", (2,))
-    assert case.state.phase(2).errors[-1]["code"] == "INTERRUPTED" and NAMED in case.state.phase(2).errors[-1]["message"]
+    assert (
+        case.state.phase(2).errors[-1]["code"] == "INTERRUPTED" and NAMED in case.state.phase(2).errors[-1]["message"]
+    )
     assert case.state.agents == {}

@@ -81,7 +81,9 @@ def test_jitter_stays_within_a_tenth(draw, number, used):
 
 
 def test_phases_that_fail_together_are_not_tried_together():
-    delays = {round(judge(None, PhaseState(), Failure("FAILED", ""), default_rules(), n, 0.3).delay, 3) for n in range(20)}
+    delays = {
+        round(judge(None, PhaseState(), Failure("FAILED", ""), default_rules(), n, 0.3).delay, 3) for n in range(20)
+    }
     assert len(delays) == 20
 
 

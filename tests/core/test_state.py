@@ -43,7 +43,14 @@ def state_of(*events: ev.Event) -> State:
 
 def test_an_intended_attempt_is_starting_with_its_agent_and_key():
     assert fold(intended(3, 7)) == PhaseState(
-        status="in_progress", step="starting", started_at=AT, attempt=7, attempts=1, agent="a1", inputs_hash="key", name="p3"
+        status="in_progress",
+        step="starting",
+        started_at=AT,
+        attempt=7,
+        attempts=1,
+        agent="a1",
+        inputs_hash="key",
+        name="p3",
     )
 
 
@@ -79,13 +86,20 @@ def test_a_failure_is_counted_and_kept_with_what_to_do():
 
 def test_a_retry_that_waits_says_until_when_and_why():
     phase = fold(intended(3), retrying(3))
-    assert (phase.status, phase.retry_at, phase.retry_delay_seconds, phase.why) == ("retry_wait", iso(NOW + 60), 60.0, "no")
+    assert (phase.status, phase.retry_at, phase.retry_delay_seconds, phase.why) == (
+        "retry_wait",
+        iso(NOW + 60),
+        60.0,
+        "no",
+    )
     assert phase.failures == 1
     again = fold_phase(phase, intended(3, 2), AT)
     assert (again.retry_at, again.retry_delay_seconds, again.retry_count, again.attempts) == (None, None, 1, 2)
 
 
-@pytest.mark.parametrize("found", [ev.PhaseRecovered(3, 1, LOST, owner="agent a1"), ev.RetryScheduled(3, 1, LOST, 0.0, AT, 0.0)])
+@pytest.mark.parametrize(
+    "found", [ev.PhaseRecovered(3, 1, LOST, owner="agent a1"), ev.RetryScheduled(3, 1, LOST, 0.0, AT, 0.0)]
+)
 def test_an_interruption_is_no_failure_and_counts_in_a_row(found):
     once = fold(intended(3), found)
     assert (once.failures, once.interruptions, once.errors[-1]["code"]) == (0, 1, "INTERRUPTED")
@@ -128,7 +142,9 @@ def test_who_is_live_follows_from_the_phases():
 
 
 def test_a_new_run_remembers_what_phases_are_called_and_counts_their_attempts_on():
-    state = state_of(run_started(), ev.PlanAdopted("d", {"3": ["index", "The index"]}), intended(3, 4), intended(5), completed(3, 4))
+    state = state_of(
+        run_started(), ev.PlanAdopted("d", {"3": ["index", "The index"]}), intended(3, 4), intended(5), completed(3, 4)
+    )
     state.apply(run_started(run="r2"), NOW)
     assert state.phase(3) == PhaseState(name="index", title="The index", attempt=4, durations=(2.0,))
     assert state.live == set(), "a new run has nothing in hand, whatever the last one left"
@@ -142,7 +158,13 @@ def test_a_run_that_goes_on_keeps_its_id_and_its_phases():
     state.apply(ev.RunContinued(**fields), NOW + 5)
     run = state.run
     assert (run.id, run.calls, run.jobs, run.started_at, run.continued_at) == ("r1", 2, 8, AT, iso(NOW + 5))
-    assert (run.verdict, run.exit_code, run.stopping, run.stopping_code, run.finished_at) == (None, None, None, None, None)
+    assert (run.verdict, run.exit_code, run.stopping, run.stopping_code, run.finished_at) == (
+        None,
+        None,
+        None,
+        None,
+        None,
+    )
 
 
 def test_a_phase_that_is_not_defined_any_more_is_not_planned_and_not_forgotten():
@@ -153,7 +175,9 @@ def test_a_phase_that_is_not_defined_any_more_is_not_planned_and_not_forgotten()
 
 
 def test_agents_come_and_go_and_none_is_left_at_the_end():
-    state = state_of(ev.AgentEngaged("a1", AGENT), ev.AgentEngaged("a2", ME), ev.AgentLeft("a2", ""), ev.AgentLeft("a3", ""))
+    state = state_of(
+        ev.AgentEngaged("a1", AGENT), ev.AgentEngaged("a2", ME), ev.AgentLeft("a2", ""), ev.AgentLeft("a3", "")
+    )
     assert state.agents == {"a1": AGENT}
     state.apply(ev.RunEnded("completed", 0), NOW)
     assert state.agents == {}
@@ -168,7 +192,11 @@ def test_the_last_thousand_answers_are_kept():
 def test_the_last_durations_are_kept_through_all_runs():
     state = state_of(run_started())
     for attempt in range(1, DURATIONS_KEPT + 3):
-        for event in (intended(3, attempt), completed(3, attempt).replace(duration_seconds=float(attempt)), ev.PhaseReset(3, "")):
+        for event in (
+            intended(3, attempt),
+            completed(3, attempt).replace(duration_seconds=float(attempt)),
+            ev.PhaseReset(3, ""),
+        ):
             state.apply(event, NOW)
     state.apply(run_started(run="r2"), NOW)
     assert state.phase(3).durations == tuple(float(each) for each in range(3, DURATIONS_KEPT + 3))
@@ -179,7 +207,16 @@ def test_the_ends_of_the_last_runs_are_kept_each_once():
     state.apply(ev.RunEnded("cancelled", 130), NOW)
     state.apply(ev.RunEnded("failed", 1), NOW + 9)
     assert state.runs == [
-        {"id": "r1", "due": "now", "started_at": AT, "finished_at": iso(NOW + 9), "calls": 1, "verdict": "failed", "done": 1, "total": 2}
+        {
+            "id": "r1",
+            "due": "now",
+            "started_at": AT,
+            "finished_at": iso(NOW + 9),
+            "calls": 1,
+            "verdict": "failed",
+            "done": 1,
+            "total": 2,
+        }
     ]
     for index in range(RUNS_KEPT):
         state.apply(run_started(run=f"s{index}"), NOW)

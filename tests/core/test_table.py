@@ -48,7 +48,7 @@ def test_what_happened_to_nobody_is_no_move():
 
 
 def test_only_completed_counts_as_done_and_steps_are_no_statuses():
-    assert DONE == {"completed"} and STEPS == LIVE
+    assert {"completed"} == DONE and STEPS == LIVE
     assert set(STATUSES) == (PLACES - LIVE) | {"in_progress"}
 
 

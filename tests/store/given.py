@@ -104,7 +104,9 @@ class Holding:
     def __enter__(self) -> Holding:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         for pid in [*process.descendants(self._child.pid), self._child.pid]:
             try:
                 os.kill(pid, signal.SIGKILL)

@@ -225,12 +225,12 @@ def test_only_the_last_answers_are_kept(tmp_path, asks):
 def test_an_ask_is_on_the_disk_before_anybody_is_told(tmp_path, monkeypatch):
     durable: list[bool] = []
     real = disk.replace
-    monkeypatch.setattr(disk, "replace", lambda path, data, *, durable: told(path, data, durable))
 
-    def told(path: Path, data: bytes, is_durable: bool) -> None:
-        durable.append(is_durable)
-        real(path, data, durable=is_durable)
+    def replace(path: Path, data: bytes, **how: bool) -> None:
+        durable.append(how["durable"])
+        real(path, data, **how)
 
+    monkeypatch.setattr(disk, "replace", replace)
     petition(tmp_path)
     assert durable == [True]
     path = tmp_path / "asks" / "k1.json"

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -156,10 +157,12 @@ def test_the_snapshot_of_a_large_pipeline_is_written_once_a_second_however_fast_
     written: list[float] = []
     real = JournalStore._write_snapshot
     monkeypatch.setattr(
-        JournalStore, "_write_snapshot", lambda self, *, durable: written.append(hands.tick) or real(self, durable=durable)
+        JournalStore,
+        "_write_snapshot",
+        lambda self, *, durable: written.append(hands.tick) or real(self, durable=durable),
     )
     while hands.tick < 2.2:
         hands.tick += 0.009
         engine.step(hands.get(engine._patience()))
-    assert 2 <= len(written) <= 4 and min(b - a for a, b in zip(written, written[1:], strict=False)) >= 0.999
+    assert 2 <= len(written) <= 4 and min(b - a for a, b in pairwise(written)) >= 0.999
     store.close()

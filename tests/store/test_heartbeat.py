@@ -39,7 +39,7 @@ def test_a_clean_exit_says_so(tmp_path):
 
 
 def test_it_says_what_is_being_done(tmp_path):
-    case = Case({number: () for number in range(30)}).live(*range(30))
+    case = Case(dict.fromkeys(range(30), ())).live(*range(30))
     Heartbeat(tmp_path, ME, 120.0).beat(case.state, moment(0.0))
     found = document(tmp_path)
     assert found["run"] == "r1" and found["state"] == "running" and found["heartbeat_seconds"] == 30.0

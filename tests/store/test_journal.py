@@ -27,7 +27,14 @@ def segment(tmp_path: Path) -> Path:
 
 
 def test_segments_are_found_in_their_order_and_nothing_else_is(tmp_path):
-    for name in ("000000000051.jsonl", PATH, "000000000051.snapshot.json", "x.jsonl", "000000000007.damaged", ".000000000009.jsonl.1.new"):
+    for name in (
+        "000000000051.jsonl",
+        PATH,
+        "000000000051.snapshot.json",
+        "x.jsonl",
+        "000000000007.damaged",
+        ".000000000009.jsonl.1.new",
+    ):
         (tmp_path / name).touch()
     assert journal.segments(tmp_path) == [Segment(1, tmp_path / PATH), Segment(51, tmp_path / "000000000051.jsonl")]
     assert journal.segments(tmp_path / "missing") == []

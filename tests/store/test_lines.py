@@ -7,14 +7,23 @@ import pytest
 from orchestrator.errors import StateDamaged
 from orchestrator.store.lines import BadLine, check, decode, encode, seal
 
-DOCUMENT = {"v": 1, "seq": 3, "at": "2026-11-20T02:00:00.000Z", "events": [{"event": "AgentLeft", "agent": "ä"}], "because": ["x"]}
+DOCUMENT = {
+    "v": 1,
+    "seq": 3,
+    "at": "2026-11-20T02:00:00.000Z",
+    "events": [{"event": "AgentLeft", "agent": "ä"}],
+    "because": ["x"],
+}
 
 
 def test_a_line_is_json_that_comes_back_with_its_chain():
     data, chain = encode(DOCUMENT, 7)
     assert data.endswith(b'"}\n') and data.count(b"\n") == 1 and json.loads(data)["events"] == DOCUMENT["events"]
     line = decode(data[:-1], 7)
-    assert (line.seq, line.at, line.events, line.because, line.chain) == (*[DOCUMENT[key] for key in ("seq", "at", "events", "because")], chain)
+    assert (line.seq, line.at, line.events, line.because, line.chain) == (
+        *[DOCUMENT[key] for key in ("seq", "at", "events", "because")],
+        chain,
+    )
 
 
 def test_a_line_fits_only_behind_the_line_before():
@@ -27,7 +36,12 @@ def test_a_line_fits_only_behind_the_line_before():
 def test_every_changed_missing_or_added_byte_is_seen():
     data = encode(DOCUMENT, 7)[0][:-1]
     for at in range(len(data)):
-        for bad in (data[:at] + bytes([data[at] ^ 4]) + data[at + 1 :], data[:at] + data[at + 1 :], data[:at], data[:at] + b"0" + data[at:]):
+        for bad in (
+            data[:at] + bytes([data[at] ^ 4]) + data[at + 1 :],
+            data[:at] + data[at + 1 :],
+            data[:at],
+            data[:at] + b"0" + data[at:],
+        ):
             with pytest.raises(BadLine):
                 check(bad, 7)
 

@@ -113,7 +113,9 @@ def test_a_lock_that_cannot_be_made_is_said(tmp_path):
 
 def test_a_network_file_system_is_warned_of_and_a_local_one_is_not(system, monkeypatch):
     monkeypatch.setattr(disk, "file_system", lambda path: "nfs4")
-    assert warnings_of(system) == [f"{system} is on a network file system (nfs4): locks and syncs may not mean there what they say"]
+    assert warnings_of(system) == [
+        f"{system} is on a network file system (nfs4): locks and syncs may not mean there what they say"
+    ]
     monkeypatch.setattr(disk, "file_system", lambda path: "ext4")
     assert warnings_of(system) == []
 

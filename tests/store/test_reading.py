@@ -97,7 +97,9 @@ def test_the_next_writer_takes_a_torn_tail_away_and_goes_on(history, system):
         whole = store.position.seq
         store.commit(decision(ev.AgentLeft("a1", "gone")), NOW)
         store.close()
-        assert (system / "journal" / "000000000001.jsonl").read_bytes()[: history.ends[whole]] == history.journal[: history.ends[whole]]
+        assert (system / "journal" / "000000000001.jsonl").read_bytes()[: history.ends[whole]] == history.journal[
+            : history.ends[whole]
+        ]
         (system / "state.json").unlink()
         assert read(system) == history.states[whole] and read_state(system).position.seq == whole + 1
 
@@ -226,7 +228,16 @@ def test_a_snapshot_of_another_journal_is_seen_by_the_next_writer(history, syste
 )
 def test_a_line_that_this_orch_cannot_follow_is_damage_with_a_name(history, system, event, what):
     chain = read_chain(history)
-    line = encode({"v": 1, "seq": LINES + 1, "at": "2026-11-20T02:00:00.000Z", "events": [ev.PhaseReset(1, "").as_dict(), event], "because": ["", ""]}, chain)[0]
+    line = encode(
+        {
+            "v": 1,
+            "seq": LINES + 1,
+            "at": "2026-11-20T02:00:00.000Z",
+            "events": [ev.PhaseReset(1, "").as_dict(), event],
+            "because": ["", ""],
+        },
+        chain,
+    )[0]
     history.lay(system, history.journal + line, LINES)
     with pytest.raises(StateDamaged, match=rf"line {LINES + 1} says what this orch cannot follow .*{what}"):
         read_state(system)

@@ -72,7 +72,11 @@ def test_a_newer_format_is_named_also_when_it_is_sealed_otherwise():
 def test_what_cannot_be_trusted_is_told_apart_from_what_is_not_there(tmp_path):
     path = tmp_path / "state.json"
     assert load(path) is None
-    for data, why in ((b"", "it is not whole JSON"), (b"{}", "its checksum does not fit"), (b"[1]", "its checksum does not fit")):
+    for data, why in (
+        (b"", "it is not whole JSON"),
+        (b"{}", "its checksum does not fit"),
+        (b"[1]", "its checksum does not fit"),
+    ):
         path.write_bytes(data)
         found = load(path)
         assert isinstance(found, BadLine) and str(found) == why

@@ -12,7 +12,6 @@ from orchestrator import disk
 from orchestrator.core import events as ev
 from orchestrator.errors import StateUnwritable
 from orchestrator.store import snapshot
-from orchestrator.store import store as store_module
 from orchestrator.store.reading import read_state
 from orchestrator.store.store import NOTHING_DUE, SMALL, JournalStore
 from tests.core.given import NOW, completed, intended, iso
@@ -36,7 +35,9 @@ def counted(monkeypatch: pytest.MonkeyPatch, name: str) -> list[str]:
     """The paths that a function of disk.py was called with."""
     calls: list[str] = []
     real = getattr(disk, name)
-    monkeypatch.setattr(disk, name, lambda path, *args, **keys: calls.append(Path(path).name) or real(path, *args, **keys))
+    monkeypatch.setattr(
+        disk, name, lambda path, *args, **keys: calls.append(Path(path).name) or real(path, *args, **keys)
+    )
     return calls
 
 
@@ -225,7 +226,9 @@ def test_a_segment_is_not_closed_before_it_outweighs_the_snapshot(system):
 STEPS = ("replace", "remove", "Appender")
 
 
-def interrupt(monkeypatch: pytest.MonkeyPatch, at: int, error: BaseException, names: tuple[str, ...] = STEPS) -> list[str]:
+def interrupt(
+    monkeypatch: pytest.MonkeyPatch, at: int, error: BaseException, names: tuple[str, ...] = STEPS
+) -> list[str]:
     """The `at`-th of the steps that a compaction takes fails; returns the steps as they are taken."""
     taken: list[str] = []
     for name in names:
@@ -271,7 +274,7 @@ def test_killed_between_any_two_steps_of_a_compaction_nothing_is_lost(system, at
     assert read(system) == state
     again = store_of(system, segment_bytes=1000)
     assert seen(again.state) == state
-    commit_all(again, turns(1, 22)[1:0] + [decision(completed(1, 21)), decision(ev.PhaseReset(1, "again"))])
+    commit_all(again, [decision(completed(1, 21)), decision(ev.PhaseReset(1, "again"))])
     for attempt in range(22, 40):
         commit_all(again, turns(1, attempt))
     again.close()
@@ -296,7 +299,9 @@ def test_a_compaction_that_cannot_be_written_stops_the_store_and_closing_it_is_q
 # ---- what cannot be written
 
 
-@pytest.mark.parametrize(("call", "number"), [("fdatasync", errno.EIO), ("fdatasync", errno.ENOSPC), ("write", errno.ENOSPC)])
+@pytest.mark.parametrize(
+    ("call", "number"), [("fdatasync", errno.EIO), ("fdatasync", errno.ENOSPC), ("write", errno.ENOSPC)]
+)
 def test_after_a_failed_write_or_sync_nothing_is_written_and_nothing_is_synced_again(system, call, number):
     store = store_of(system)
     commit_all(store, [opening()])
@@ -367,14 +372,12 @@ def test_a_folder_that_cannot_be_made_is_said(tmp_path):
 def test_the_snapshot_is_on_the_disk_at_rest_and_only_then(system, monkeypatch):
     durable: list[bool] = []
     real = disk.replace
-    monkeypatch.setattr(
-        store_module.disk, "replace", lambda path, data, *, durable: durables(path, data, durable)
-    )
 
-    def durables(path: Path, data: bytes, is_durable: bool) -> None:
-        durable.append(is_durable)
-        real(path, data, durable=is_durable)
+    def replace(path: Path, data: bytes, **how: bool) -> None:
+        durable.append(how["durable"])
+        real(path, data, **how)
 
+    monkeypatch.setattr(disk, "replace", replace)
     store = store_of(system)
     commit_all(store, [opening(), decision(intended(1))])
     store.commit(decision(completed(1)), NOW)

@@ -102,7 +102,9 @@ def test_a_hung_run_is_ended_and_taken_over(tmp_path, stubborn):
 
 def test_one_that_never_beat_counts_from_when_it_took_the_lock(tmp_path):
     with Holding(tmp_path, RUN, "old") as other:
-        assert "silent for 1h" in taking_of(tmp_path, patience())[0] and process.is_alive(other.identity) == process.DEAD
+        assert (
+            "silent for 1h" in taking_of(tmp_path, patience())[0] and process.is_alive(other.identity) == process.DEAD
+        )
 
 
 @pytest.mark.parametrize("how", [["silent"], ["beats"]])

@@ -180,7 +180,7 @@ def test_what_waits_says_for_whom(on_stage: Callable[..., Stage]) -> None:
 
 
 def test_more_running_phases_than_lines_are_counted(on_stage: Callable[..., Stage]) -> None:
-    stage = on_stage(Case({number: () for number in range(1, 41)}, jobs=40), lines=20)
+    stage = on_stage(Case(dict.fromkeys(range(1, 41), ()), jobs=40), lines=20)
     lines = stage.step(*(started(number) for number in range(1, 41))).look()
     assert len(lines) <= 19
     running = [line for line in lines if " of 1h" in line]
@@ -190,7 +190,7 @@ def test_more_running_phases_than_lines_are_counted(on_stage: Callable[..., Stag
 
 @pytest.mark.parametrize(("columns", "lines"), [(20, 3), (40, 24), (80, 24), (200, 50)])
 def test_no_line_is_wider_than_the_terminal(on_stage: Callable[..., Stage], columns: int, lines: int) -> None:
-    case = Case({number: () for number in range(1, 30)}, jobs=12)
+    case = Case(dict.fromkeys(range(1, 30), ()), jobs=12)
     names = {str(number): [f"构建搜索索引_{'x' * number}", ""] for number in range(1, 30)}
     case.given(ev.PlanAdopted("digest", names))
     stage = on_stage(case, columns=columns, lines=lines)
@@ -269,7 +269,7 @@ def test_after_a_resize_nothing_of_the_wider_drawing_is_left(on_stage: Callable[
     for columns, lines in ((50, 24), (30, 10), (120, 30), (41, 20)):
         stage.size = (columns, lines)
         stage.terminal.resize(columns, lines)
-        lines_now = stage.look()
+        lines_now = stage.look(1.1)
         assert sum(" p1 " in line for line in lines_now) == 1, lines_now
         assert sum("0/3" in line for line in lines_now) == 1, lines_now
 
@@ -314,7 +314,7 @@ def test_at_the_end_only_lines_that_stay_are_left(on_stage: Callable[..., Stage]
 
 def test_a_terminal_that_nobody_reads_costs_drawings_but_no_lines(on_stage: Callable[..., Stage]) -> None:
     numbers = range(1, 1201)
-    stage = on_stage(Case({number: () for number in numbers}, jobs=1))
+    stage = on_stage(Case(dict.fromkeys(numbers, ()), jobs=1))
     began = time.monotonic()
     for number in numbers:
         stage.step(started(number))

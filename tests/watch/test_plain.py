@@ -53,20 +53,28 @@ def test_a_line_for_each_start_and_end_and_the_evidence_of_a_failure_at_once():
 def test_quiet_says_only_what_failed():
     said = Said()
     told(PlainLines(said, quiet=True))
-    assert said.plainly[0].startswith("FAILED") and not any("completed" in line or "start" in line for line in said.plainly)
+    assert said.plainly[0].startswith("FAILED") and not any(
+        "completed" in line or "start" in line for line in said.plainly
+    )
 
 
 def test_starts_are_left_out_where_they_are_seen_anyway():
     said = Said()
     told(PlainLines(said, starts=False))
-    assert not any(line.startswith("start ") for line in said.plainly) and any(line.startswith("completed") for line in said.plainly)
+    assert not any(line.startswith("start ") for line in said.plainly) and any(
+        line.startswith("completed") for line in said.plainly
+    )
 
 
 def test_a_retry_says_when_and_how_to_have_it_now():
     case, said = Case({1: ()}).live(1), Said()
     batch = [obs.Ended(an(1), failing())]
     PlainLines(said).tell(batch, case.step(*batch), case.state, case.agenda, case.plan, case.moment)
-    assert said.plainly[0].startswith("RETRY") and "TRANSIENT: no" in said.plainly[0] and "`orch retry 1`" in said.plainly[0]
+    assert (
+        said.plainly[0].startswith("RETRY")
+        and "TRANSIENT: no" in said.plainly[0]
+        and "`orch retry 1`" in said.plainly[0]
+    )
 
 
 @pytest.mark.parametrize("quiet", [False, True])

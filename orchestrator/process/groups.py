@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from orchestrator.process.table import describe, entry_of
+
 
 class Group:
     """The control group of one attempt."""
@@ -15,6 +17,12 @@ class Group:
     @property
     def procs(self) -> str:
         return f"{self._path}/cgroup.procs"
+
+    def members(self) -> list[int]:
+        try:
+            return [int(pid) for pid in Path(self.procs).read_text().split()]
+        except (OSError, ValueError):
+            return []
 
     def kill(self) -> None:
         try:
@@ -105,8 +113,28 @@ def _remove_forgotten(folder: str) -> None:
     """Empty groups of agents that were killed; one that holds a process cannot be removed by this."""
     for name in os.listdir(folder):
         pid = name.split("-")[1] if name.startswith("orch-") and name.count("-") > 1 else ""
-        if pid.isdigit() and not os.path.exists(f"/proc/{pid}"):
+        if pid.isdigit() and not _is_taken(int(pid)):
             try:
                 os.rmdir(f"{folder}/{name}")
             except OSError:
                 pass
+
+
+def _is_taken(pid: int) -> bool:
+    entry = entry_of(pid)
+    return entry is not None and not entry.is_over
+
+
+def end_groups_of(agent: int) -> list[str]:
+    """Everything in the groups of an agent that is gone, whatever it did to its session and environment; its names."""
+    folder = _own_folder()
+    if not folder or _is_taken(agent):  # the pid is in use again: the groups may be those of its user
+        return []
+    names = []
+    for name in os.listdir(folder):
+        if name.startswith(f"orch-{agent}-"):
+            group = Group(f"{folder}/{name}")
+            names += [describe(pid) for pid in group.members()]
+            group.kill()
+            group.remove()
+    return names
