@@ -149,7 +149,7 @@ def score(graph: Graph, jobs: int, seeds: range, moments: int, chance: Chance) -
 
 def told(graph: Graph, jobs: int, chance: Chance, result: Score) -> str:
     return (
-        f"{graph.name:<34} {jobs:>3} slots, {chance.runs} runs before, spread {chance.spread:.1f} and {chance.together:.1f}:"
+        f"{graph.name:<34} {jobs:>3} slots, {chance.runs} before, spread {chance.spread:.1f} and {chance.together:.1f}:"
         f" within 20 % {result.within:4.0%}, band holds {result.held:4.0%}, band/left {result.width:.2f},"
         f" slowest {1000 * result.slowest:.0f} ms"
     )

@@ -22,8 +22,8 @@ from rich.console import Console
 from rich.text import Text
 
 ROOT = Path(__file__).resolve().parents[1]
-WIDTH, HEIGHT = 104, 30
-AT = 0.6  # of the way, where something is done, something runs and something waits
+WIDTH, HEIGHT = 104, 17
+_AT_WORK = re.compile(r"\d[smh] of \d+[smh]")
 _PIECE = re.compile(r"\x1b\[([?0-9;]*)([A-Za-z])|([\r\n])|([^\x1b\r\n]+)")
 _FONTS = re.compile(r"@font-face \{\{.*?\}\}\s*", re.S)  # they would come from the network
 
@@ -126,9 +126,15 @@ def main() -> None:
                           {**os.environ, "PYTHONPATH": str(ROOT)})  # fmt: skip
         assert made == 0, f"orch init ended with {made}"
         shown = frames(folder, "run")
-    path = ROOT / "docs" / "run.svg"
-    path.write_text(drawn(shown[int(len(shown) * AT)]), "utf-8")
-    print(f"{path}: picture {int(len(shown) * AT)} of {len(shown)}")
+    path, later = ROOT / "docs" / "run.svg", range(len(shown) // 2, len(shown))
+    best = max(later, key=lambda place: (at_work(shown[place]), place))
+    path.write_text(drawn(shown[best]), "utf-8")
+    print(f"{path}: picture {best} of {len(shown)}")
+
+
+def at_work(lines: list[str]) -> int:
+    """How many phases a picture shows running; the last in the second half that shows most is drawn."""
+    return sum(bool(_AT_WORK.search(Text.from_ansi(line).plain)) for line in lines)
 
 
 if __name__ == "__main__":

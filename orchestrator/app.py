@@ -44,6 +44,7 @@ from orchestrator.watch.outlook import Outlook
 from orchestrator.watch.record import Record
 from orchestrator.watch.structured import StructuredLog
 
+
 def definitions_of(root: Path, settings: Settings) -> Definitions:
     """Read, or from the cache; DefinitionsError lists every fault."""
     found = load(root, load_timeout=settings.load_timeout, trust=settings.trust, cache=cache_of(root))

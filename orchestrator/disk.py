@@ -58,6 +58,12 @@ def replace(path: Path, data: bytes, *, durable: bool) -> None:
         sync_folder(path.parent)
 
 
+def remove_drafts(folder: Path) -> None:
+    """What a killed writer had not yet renamed; called by the one who may write there."""
+    for draft in folder.glob(".*.new"):
+        draft.unlink(missing_ok=True)
+
+
 class Appender:
     """A file that only grows, by whole lines; `append(..., durable=True)` returns once they are on the disk."""
 

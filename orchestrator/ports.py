@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from orchestrator.core.actions import Action
@@ -28,6 +28,14 @@ class Inbox(Protocol):
 
     @property
     def is_empty(self) -> bool: ...
+
+
+class Sources(Protocol):
+    """The side of the inbox that others speak into: whatever a readable file says is put in."""
+
+    def watch(self, fd: int, read: Callable[[], Iterable[Observation]]) -> None: ...
+
+    def forget(self, fd: int) -> None: ...
 
 
 class Store(Protocol):

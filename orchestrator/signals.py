@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import Any, Protocol
+from typing import Any
 
 from orchestrator.core.observations import Interrupt, Observation
-
-
-class Sources(Protocol):
-    def watch(self, fd: int, read: Any) -> None: ...
-
-    def forget(self, fd: int) -> None: ...
+from orchestrator.ports import Sources
 
 
 class Signals:

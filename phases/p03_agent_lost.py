@@ -99,7 +99,7 @@ def agent_of(project: Project) -> Any:
         pids = [agent["pid"] for agent in project.status()["agents"] if len(agent["attempts"]) == len(NUMBERS)]
         return process.identity(pids[0]) if pids else None
 
-    return until(busy, "`orch status` names the agent and its attempts", str)
+    return until(busy, "`orch status` names the agent and its attempts")
 
 
 def starts(run: Any, number: int) -> list[dict[str, Any]]:

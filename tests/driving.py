@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import re
 import resource
 import select
@@ -21,6 +22,8 @@ from orchestrator import process
 PACKAGE = str(Path(orchestrator.__file__).resolve().parents[1])
 ORCH = (sys.executable, "-m", "orchestrator.cli")
 TIMES = int(os.environ.get("ORCH_TEST_TIMES", "0"))  # how often the long loops go round; 0: the short form
+SEED = os.environ.get("ORCH_TEST_SEED")
+WRITES_GOLDEN = os.environ.get("ORCH_TEST_GOLDEN") == "write"
 PATIENCE = 30.0
 FAST = 'kill_grace = "0.3s"\n[retry.FAILED]\ntries = 0\n'
 
@@ -43,6 +46,13 @@ T = TypeVar("T")
 def times(short: int, long: int) -> int:
     """How often a loop goes round: `long` is for ORCH_TEST_TIMES=100, and scales with it."""
     return max(1, long * TIMES // 100) if TIMES else short
+
+
+def seeded() -> random.Random:
+    """Chance that can be had again: pytest shows what a test that failed has printed."""
+    seed = int(SEED) if SEED else random.randrange(10**6)
+    print(f"seed {seed}: ORCH_TEST_SEED={seed} does it again")
+    return random.Random(seed)
 
 
 def wait_for(what: Callable[[], T], seconds: float = PATIENCE, why: str = "") -> T:
@@ -110,6 +120,9 @@ class Started:
         found = what()
         assert found, f"it ended with {self.popen.returncode}: {self.out}{self.err}"
         return found
+
+    def wait_until_over_or(self, what: Callable[[], object]) -> None:
+        wait_for(lambda: self.is_over or what())
 
     def wait_for(self, text: str, seconds: float = PATIENCE) -> None:
         self.until(lambda: text in self.out + self.err, seconds)
@@ -199,11 +212,13 @@ class Project:
         how.setdefault("stdin", subprocess.DEVNULL)
         ended = subprocess.run(
             [*before, *ORCH, *words], cwd=cwd or self.root, env=self.environ(**(env or {})),
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=seconds, check=False, **how,
+            capture_output=True, timeout=seconds, check=False, **how,
         )  # fmt: skip
         return Ended(ended.returncode, ended.stdout.decode(), ended.stderr.decode())
 
-    def start(self, *words: str, env: dict[str, str] | None = None, argv: tuple[str, ...] = ORCH, **how: Any) -> Started:
+    def start(
+        self, *words: str, env: dict[str, str] | None = None, argv: tuple[str, ...] = ORCH, **how: Any
+    ) -> Started:
         started = Started((*argv, *words), self.root, self.environ(**(env or {})), self.scratch, **how)
         self._started.append(started)
         return started
@@ -350,7 +365,8 @@ _MASKS = (
     (r"\bpid \d+ on [^,:;]+", "pid N on HOST"),
     (r"\bpid \d+", "pid N"),
     (r"kill -CONT \d+", "kill -CONT N"),
-    (r"\b\d+\.\d\ds\b", "0.00s"),
+    (r"\b\d+\.\d\ds\b|\b\d\ds\b", "0.00s"),
+    (r"\b\d+m 0\.00s", "0.00s"),
     (r"agent [\d-]+", "agent A"),
 )
 

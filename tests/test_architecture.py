@@ -24,7 +24,7 @@ PACKAGE = "orchestrator"
 CORE = (
     "value", "names", "outcome", "spec", "slot", "integration", "wire", "setting", "graph", "cachekey",
     "events", "table", "state", "observations", "actions", "stuck", "retry", "plan", "agenda",
-    "draft", "asking", "decide", "reconcile",
+    "draft", "asking", "decide", "reconcile", "eta",
 )  # fmt: skip
 HANDS = (
     "clock", "disk", "process", "project", "signals", "ports", "config", "author", "context", "phasefile", "inbox",

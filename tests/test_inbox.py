@@ -93,16 +93,28 @@ def test_the_soonest_of_all_timers_counts(inbox):
     assert inbox.get(60.0) == [] and clock.ticking() - since < 30
 
 
-@pytest.mark.parametrize("first", [STARTED, obs.Beat("a1", {})])
-def test_news_that_nobody_acts_on_waits_a_moment_for_the_end_that_follows(inbox, pipe, first):
-    """One decision, one line on the disk, instead of two."""
-    inbox.watch(pipe[0], lambda: [ENDED] if os.read(pipe[0], 99) else [])
-    pid = os.fork()
-    if pid == 0:
-        os.write(pipe[1], b".")
-        os._exit(0)
-    os.waitpid(pid, 0)
-    inbox.put(first)
-    assert inbox.get(60.0) == [first, ENDED]
-    inbox.put(first)
-    assert inbox.get(60.0) == [first]
+@pytest.mark.parametrize(
+    ("first", "waits"), [(STARTED, True), (obs.Beat("a1", {}), True), (TICK, False), (ENDED, False)]
+)
+def test_news_that_nobody_acts_on_waits_a_moment_for_the_end_that_follows(inbox, pipe, first, waits):
+    """One decision, one line on the disk, instead of two: the end becomes readable while the start is being read."""
+    read, write = os.pipe()
+
+    def start() -> list[obs.Observation]:
+        os.read(pipe[0], 99)
+        os.write(write, b".")
+        return [first]
+
+    inbox.watch(pipe[0], start)
+    inbox.watch(read, lambda: [ENDED] if os.read(read, 99) else [])
+    os.write(pipe[1], b".")
+    assert inbox.get(60.0) == ([first, ENDED] if waits else [first])
+    assert inbox.get(0.0) == ([] if waits else [ENDED])
+    for end in (read, write):
+        os.close(end)
+
+
+def test_news_that_nobody_acts_on_waits_no_longer_than_that(inbox):
+    inbox.put(STARTED)
+    since = clock.ticking()
+    assert inbox.get(60.0) == [STARTED] and clock.ticking() - since < 30

@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from orchestrator import clock, disk, process
 from orchestrator.bridge import survey
@@ -34,21 +34,13 @@ from orchestrator.core.outcome import NEVER_STARTED, Outcome
 from orchestrator.core.reconcile import ALIVE, DEAD, Finding
 from orchestrator.core.wire import VERSION
 from orchestrator.errors import InternalFault
-from orchestrator.ports import Inbox
+from orchestrator.ports import Inbox, Sources
 
 HEALTH_EVERY = 10.0
 WELCOME_WITHIN = 10.0
 STARTS, STARTS_WITHIN = 5, 10.0  # more agents lost at the start than this, and trying again is given up
 CHANGES_KEPT = 20
 _AGENT_MAIN = Path(__file__).parent.parent / "agent" / "__main__.py"
-
-
-class Sources(Protocol):
-    """The part of the inbox that wakes the loop when an agent has spoken."""
-
-    def watch(self, fd: int, read: Callable[[], list[obs.Observation]]) -> None: ...
-
-    def forget(self, fd: int) -> None: ...
 
 
 class LocalBridge:

@@ -134,7 +134,8 @@ def guarded(call: Callable[[], object]) -> int:
         # Whoever read has gone: nothing more can be said, and Python must not try at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except PermissionError as error:
-        return _told(UsageError(f"{error.filename}: {error.strerror}", "run it as the account that the project belongs to"))
+        remedy = "run it as the account that the project belongs to"
+        return _told(UsageError(f"{error.filename}: {error.strerror}", remedy))
     except Exception as error:
         return _own_fault(error)
     return 0

@@ -1,4 +1,4 @@
-"""What every command stands on, whoever called it: descriptors 0 to 2. Apart because it comes before anything is opened."""
+"""Descriptors 0 to 2, whoever called: apart because it comes before anything else is opened."""
 
 from __future__ import annotations
 

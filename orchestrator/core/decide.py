@@ -21,6 +21,7 @@ from orchestrator.core.plan import Plan, stays_failed
 from orchestrator.core.state import PhaseState, State
 from orchestrator.core.table import FAILED, IN_PROGRESS, RETRY_WAIT
 
+FROM_A_SIGNAL = 128  # exit codes beyond it say so
 _FIRST = (obs.Ended, obs.OwnerDead, obs.NeverStarted, obs.Started, obs.AgentJoined, obs.AgentGone)
 
 
@@ -76,6 +77,8 @@ def _ended(draft: Draft, seen: obs.Ended) -> None:
     phase = draft.phase(number)
     if outcome.succeeded:
         draft.note(_completed(number, phase, outcome))
+    elif phase.why == stuck.WHY and outcome.kind == STOPPED:
+        _failed(draft, number, Failure("TIMEOUT", stuck.WHY, log=outcome.log), outcome.duration_seconds)
     elif outcome.kind == STOPPED or (phase.step == "stopping" and outcome.kind == NEVER_STARTED):
         draft.note(ev.PhaseCancelled(number, phase.why or "stopped", phase.attempt, outcome.duration_seconds))
     elif outcome.kind == NEVER_STARTED and outcome.failure is None:
@@ -202,7 +205,7 @@ def _no_agents(draft: Draft, seen: obs.NoAgents) -> None:
 
 
 def _interrupted(draft: Draft, seen: obs.Interrupt) -> None:
-    insist = bool(draft.stopping)
+    insist = bool(draft.stopping) and draft.stopping_code > FROM_A_SIGNAL  # a cancel from elsewhere is not the first
     if not insist:
         draft.stop_run(seen.name, seen.exit_code)
     draft.stop_all(f"ended by {seen.name}", insist=insist)
@@ -232,7 +235,7 @@ def _cast_net(draft: Draft) -> None:
         draft.pressed.append(number)
         draft.reason = f"the loop's own net: attempt {number}.{phase.attempt} is long past its deadline"
         if watch.step + 1 <= stuck.INSIST:
-            why = phase.why if phase.step == "stopping" and phase.why else "long after its deadline"
+            why = phase.why if phase.step == "stopping" and phase.why else stuck.WHY
             draft.stop(number, why, insist=True)
         elif watch.step + 1 == stuck.END_AGENT:
             draft.do(act.EndAgent(phase.agent or "", "it did not end an attempt when told to"))
@@ -265,7 +268,7 @@ def _end_if_over(draft: Draft) -> None:
     elif draft.has_waiting():
         if not draft.mode.no_wait:
             return
-        verdict, code = "waiting", 3
+        verdict, code = "waiting", 1 if FAILED in _statuses(draft) else 3
     else:
         verdict, code = _verdict(draft)
     draft.reason = draft.stopping or "nothing is left to do" + (" now" if verdict == "waiting" else "")
@@ -274,12 +277,16 @@ def _end_if_over(draft: Draft) -> None:
 
 
 def _verdict(draft: Draft) -> tuple[str, int]:
-    statuses = {draft.phase(number).status for number in draft.plan.specs if number in draft.agenda.scope}
+    statuses = _statuses(draft)
     if statuses & {FAILED, RETRY_WAIT, IN_PROGRESS}:
         return "failed", 1
     if "cancelled" in statuses:
         return "cancelled", 1
     return ("failed", 1) if "pending" in statuses else ("completed", 0)
+
+
+def _statuses(draft: Draft) -> set[str]:
+    return {draft.phase(number).status for number in draft.plan.specs if number in draft.agenda.scope}
 
 
 _HANDLERS = {

@@ -114,7 +114,8 @@ class _Experience:
 
     def pace(self, scenario: int) -> float:
         known = self._ratios / (self._count + _PACE_WEIGHT)
-        spread = _PACE_SPREAD * (_PACE_WEIGHT / (_PACE_WEIGHT + self._count)) ** 0.5
+        # Runs cannot differ by more than their phases do.
+        spread = min(_PACE_SPREAD, 0.7 * self.spread) * sqrt(_PACE_WEIGHT / (_PACE_WEIGHT + self._count))
         return exp(known + spread * _Z[scenario])
 
 
@@ -174,8 +175,9 @@ class Forecast:
         history = self._history[index] = phase.durations[:-1] if own else phase.durations
         if own and phase.duration_seconds is not None:
             self._experience.finished(phase.duration_seconds, history, _overhead(phase))
-        elif before is _UNSEEN and len(history) > 1:
-            self._experience.compared(history[-1], history[:-1])
+        elif before is _UNSEEN:
+            for last in range(len(history) - 1, max(0, len(history) - 3), -1):
+                self._experience.compared(history[last], history[:last])
         self._startable[index] = phase.status in (PENDING, RETRY_WAIT) and number in self._scope
         if phase.status in (FAILED, CANCELLED, RETRY_WAIT) or before.status in (FAILED, CANCELLED):
             self._ends.clear()  # another future than the remembered ones were played for

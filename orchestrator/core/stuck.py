@@ -5,6 +5,7 @@ from __future__ import annotations
 from orchestrator.core.value import Value
 
 PRESS_EVERY = 15.0  # seconds between one step of the net and the next
+WHY = "was still there long after its deadline: ended by the loop's own net"
 INSIST, END_AGENT, MEND = 1, 2, 3  # the steps
 
 

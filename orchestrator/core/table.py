@@ -46,9 +46,3 @@ def diagram() -> str:
         for place, following in moves.items():
             lines.append(f"    {place} --> {following}: {event}")
     return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    import sys
-
-    sys.stdout.write(diagram() + "\n")

@@ -117,6 +117,8 @@ class JournalStore:
         if loaded.torn:  # a decision not taken: nobody acted on it
             os.truncate(path, self._position.offset)
         self._file = disk.Appender(path)
+        for folder in (self._system, self._folder, self._system / "logs"):
+            disk.remove_drafts(folder)
         if loaded.mend:
             self._compact(damaged=True)
 

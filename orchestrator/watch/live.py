@@ -69,7 +69,7 @@ class LiveView:
 
     def _draw(self, state: State, agenda: Agenda, plan: Plan, moment: Moment) -> None:
         self._drawn_at, self._has_news = moment.tick, False
-        if state.run.verdict is not None:
+        if state.run.verdict is not None or not self._outlet.is_clear:
             return
         try:
             columns, lines = self._screen.size

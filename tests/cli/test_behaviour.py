@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import subprocess
 import time
 from datetime import UTC, datetime
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.driving import FAST, ORCH, Project
+from tests.driving import FAST, Project
 
 
 def now() -> datetime:
@@ -41,8 +40,12 @@ def test_a_timeout_reaches_the_work(project: Project, way: str) -> None:
     project.assert_nothing_left()
 
 
-@pytest.mark.parametrize(("words", "environ", "most"), [((), {}, 2), ((), {"ORCH_JOBS": "3"}, 3), (("--jobs", "1"), {"ORCH_JOBS": "3"}, 1)])
-def test_so_many_at_the_same_time_and_no_more(project: Project, words: tuple[str, ...], environ: dict[str, str], most: int) -> None:
+@pytest.mark.parametrize(
+    ("words", "environ", "most"), [((), {}, 2), ((), {"ORCH_JOBS": "3"}, 3), (("--jobs", "1"), {"ORCH_JOBS": "3"}, 1)]
+)
+def test_so_many_at_the_same_time_and_no_more(
+    project: Project, words: tuple[str, ...], environ: dict[str, str], most: int
+) -> None:
     project.settings("jobs = 2\n" + FAST)
     run = "echo + >> ran; sleep 0.4; echo - >> ran"
     project.commands(*({"number": number, "name": f"p{number}", "run": run, "needs": []} for number in range(1, 7)))
@@ -112,12 +115,18 @@ def test_tries_delays_and_classes(project: Project) -> None:
     assert time.monotonic() - began > 0.8
     ran = project.lines("ran")
     assert {number: ran.count(number) for number in "1234"} == {"1": 3, "2": 1, "3": 1, "4": 2}
-    assert {number: error["code"] for number, error in project.errors().items()} == {1: "TRANSIENT", 2: "CONFIGURATION", 3: "TRANSIENT"}
+    assert {number: error["code"] for number, error in project.errors().items()} == {
+        1: "TRANSIENT",
+        2: "CONFIGURATION",
+        3: "TRANSIENT",
+    }
     assert len(project.state()["phases"]["1"]["errors"]) == 3
 
 
 def test_results_reach_later_phases(project: Project) -> None:
-    project.commands({"number": 1, "name": "command", "run": """echo '{"files": 3, "name": "ü"}' > "$ORCH_RESULT" """, "needs": []})
+    project.commands(
+        {"number": 1, "name": "command", "run": """echo '{"files": 3, "name": "ü"}' > "$ORCH_RESULT" """, "needs": []}
+    )
     project.file(
         "phases/p2.py",
         "import json\nfrom orchestrator import phase\n\n@phase(2, needs=[1])\ndef double(ctx):\n"
@@ -128,7 +137,9 @@ def test_results_reach_later_phases(project: Project) -> None:
     assert json.loads((project.root / "seen").read_text()) == {"twice": 6, "name": "ü"}
     (project.root / "seen").unlink()
     assert project.orch("run", "--only", "3", "--force").code == 0
-    assert json.loads((project.root / "seen").read_text()) == {"twice": 6, "name": "ü"}, "a result was lost with its run"
+    assert json.loads((project.root / "seen").read_text()) == {"twice": 6, "name": "ü"}, (
+        "a result was lost with its run"
+    )
 
 
 def test_a_result_that_is_no_json_fails_the_phase(project: Project) -> None:
@@ -145,7 +156,7 @@ def test_progress_is_the_phase_s_own_heartbeat(project: Project) -> None:
     project.file("phases/p1.py", body.format(1, "[time.sleep(0.3) for _ in ctx.track(range(10))]"))
     project.file("phases/p2.py", body.format(2, "time.sleep(1000)"))
     project.file("phases/p3.py", body.format(3, "[(time.sleep(0.3), ctx.beat()) for _ in range(10)]"))
-    loop = "for i in 1 2 3 4 5 6 7 8 9 10; do echo \"::progress $i/10 item $i\"; sleep 0.3; done"
+    loop = 'for i in 1 2 3 4 5 6 7 8 9 10; do echo "::progress $i/10 item $i"; sleep 0.3; done'
     project.commands({"number": 4, "name": "command", "run": loop, "needs": [], "heartbeat_timeout": "1.5s"})
     assert project.orch("run").code == 1
     assert project.statuses() == {1: "completed", 2: "failed", 3: "completed", 4: "completed"}
@@ -223,7 +234,10 @@ def small_disk(project: Project) -> object:
     if os.getuid() != 0:
         pytest.skip("only root may mount a file system")
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=400k,mode=700", "orch-test", str(project.system)], capture_output=True, text=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=400k,mode=700", "orch-test", str(project.system)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if mounted.returncode != 0:
         pytest.skip(f"no file system may be mounted here: {mounted.stderr.strip()}")
@@ -232,7 +246,9 @@ def small_disk(project: Project) -> object:
     subprocess.run(["umount", str(project.system)], check=True, capture_output=True)
 
 
-def test_a_full_disk_stops_the_run_before_it_starts_what_it_cannot_write_down(project: Project, small_disk: Path) -> None:
+def test_a_full_disk_stops_the_run_before_it_starts_what_it_cannot_write_down(
+    project: Project, small_disk: Path
+) -> None:
     fill = f"echo 2 >> ran; cat /dev/zero > {small_disk}/filler 2>/dev/null; exit 0"
     project.commands(
         {"number": 1, "name": "one", "run": "echo 1 >> ran", "needs": []},
@@ -270,4 +286,3 @@ def test_memory_and_descriptors_of_a_long_run_do_not_grow(project: Project) -> N
         time.sleep(0.02)
     assert run.wait().code == 0
     assert 0 < most < 60
-    assert ORCH and resource

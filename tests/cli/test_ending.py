@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import os
-import pty
 import signal
 import stat
-import sys
 import time
 
 import pytest
 
 from tests.driving import FAST, ORCH, Project, Started
-
-assert pty  # the platform has terminals
 
 LONG = "echo $$ > began; while :; do sleep 0.05; done"
 
@@ -33,7 +29,10 @@ def at_work(project: Project, run: Started) -> None:
 def quick(project: Project, seconds: float = 0.3) -> None:
     """Three phases, one after the other."""
     project.commands(
-        *({"number": number, "name": f"p{number}", "run": f"sleep {seconds}; echo {number} >> ran"} for number in (1, 2, 3))
+        *(
+            {"number": number, "name": f"p{number}", "run": f"sleep {seconds}; echo {number} >> ran"}
+            for number in (1, 2, 3)
+        )
     )
 
 
@@ -46,13 +45,18 @@ def test_a_signal_ends_the_work_properly_and_says_what_is_next(project: Project,
     ended = run.wait()
     assert ended.code == code, ended
     assert project.lines("tidy") == ["tidy"], "the phase was not asked before it was killed"
-    assert f"{signal.Signals(number).name}: ending 1 attempt; once more insists; `orch run` goes on from here" in ended.out
+    assert (
+        f"{signal.Signals(number).name}: ending 1 attempt; once more insists; `orch run` goes on from here" in ended.out
+    )
     assert "Traceback" not in ended.text
     project.assert_nothing_left()
     phase = project.phases()[1]
     assert (phase["status"], phase["error"]) == ("cancelled", None)
     assert project.status()["run"]["verdict"] == "cancelled"
-    project.commands({"number": 1, "name": "long", "run": "true", "needs": []}, {"number": 2, "name": "after", "run": "echo 2 >> ran"})
+    project.commands(
+        {"number": 1, "name": "long", "run": "true", "needs": []},
+        {"number": 2, "name": "after", "run": "echo 2 >> ran"},
+    )
     assert project.orch("run").code == 0
     assert project.lines("ran") == ["2"]
     assert project.state()["phases"]["1"]["retry_count"] == 0, "an end that was asked for costs no try"
@@ -141,7 +145,9 @@ def test_a_cut_orchestrator_leaves_no_pipe_open(project: Project) -> None:
     """Whoever captures the output (cron, ssh) is not kept waiting by the agent that works on."""
     long(project, f"{LONG.replace(':', '! test -e go')}")
     began = time.monotonic()
-    ended = project.shell("$ORCH run & pid=$!; until test -e began; do sleep 0.02; done; kill -9 $pid; wait $pid", seconds=20)
+    ended = project.shell(
+        "$ORCH run & pid=$!; until test -e began; do sleep 0.02; done; kill -9 $pid; wait $pid", seconds=20
+    )
     assert time.monotonic() - began < 20
     assert ended.code == 137
     assert project.status()["run"]["state"] == "detached"
@@ -176,7 +182,9 @@ def test_closed_descriptors_harm_no_reader(project: Project, closing: str) -> No
 
 def test_a_reader_of_a_reader_that_leaves_is_no_error(project: Project) -> None:
     many = 2000
-    project.commands(*({"number": number, "name": f"phase-{number}", "run": "true", "needs": []} for number in range(many)))
+    project.commands(
+        *({"number": number, "name": f"phase-{number}", "run": "true", "needs": []} for number in range(many))
+    )
     for words in ("plan", "plan --json", "status --all --json"):
         ended = project.shell(f"$ORCH {words} | head -1")
         assert ended.err == "", (words, ended)
@@ -185,7 +193,9 @@ def test_a_reader_of_a_reader_that_leaves_is_no_error(project: Project) -> None:
 def test_a_bare_environment(project: Project) -> None:
     """As cron gives it: no TERM, no LANG, no USER."""
     project.commands({"number": 1, "name": "größe", "run": "echo ä; echo 1 >> ran", "needs": []})
-    environ = f"env -i PATH='{os.environ['PATH']}' HOME='{project.scratch}' PYTHONPATH='{project.environ()['PYTHONPATH']}'"
+    environ = (
+        f"env -i PATH='{os.environ['PATH']}' HOME='{project.scratch}' PYTHONPATH='{project.environ()['PYTHONPATH']}'"
+    )
     for words in ("run", "status", "plan", "logs 1", "status --json"):
         ended = project.shell(f"{environ} {' '.join(ORCH)} {words}")
         assert ended.code == 0, ended
@@ -210,7 +220,7 @@ def test_a_strict_umask_and_a_lax_one(project: Project) -> None:
 
 def test_nothing_is_asked_of_standard_input(project: Project) -> None:
     """Neither by orch nor by a phase: an unattended run cannot answer."""
-    project.commands({"number": 1, "name": "reads", "run": "read line; echo \"got <$line>\"", "needs": []})
+    project.commands({"number": 1, "name": "reads", "run": 'read line; echo "got <$line>"', "needs": []})
     run = project.terminal("run", env={"TERM": "xterm"})
     assert run.wait().code == 0, run.out
     assert project.orch("logs", "1").out == "got <>\n"
@@ -221,4 +231,3 @@ def test_python_is_found_although_path_has_none(project: Project) -> None:
     ended = project.orch("run", env={"PATH": "/nowhere"})
     assert ended.code == 0, ended
     assert project.orch("logs", "1").out == "here\n"
-    assert sys.executable

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import tomllib
 from pathlib import Path
 
 import pytest
 
-from tests.driving import FAST, Ended, Project, masked
+from tests.driving import FAST, WRITES_GOLDEN, Ended, Project, masked
 
 GOLDEN = Path(__file__).parent / "golden"
 COMMANDS = ("run", "status", "recover", "plan", "logs", "cancel", "retry", "init", "config show", "config check")
@@ -19,7 +18,7 @@ def golden(name: str, project: Project, ended: Ended) -> None:
     said = f"exit code {ended.code}\n" + masked(ended.out, project.root)
     said += f"--- standard error\n{masked(ended.err, project.root)}" if ended.err else ""
     path = GOLDEN / f"{name}.txt"
-    if os.environ.get("ORCH_TEST_GOLDEN") == "write":
+    if WRITES_GOLDEN:
         path.parent.mkdir(exist_ok=True)
         path.write_text(said)
     assert said == path.read_text()
@@ -126,7 +125,7 @@ def test_wrong_usage_is_2_and_names_the_way_out(project: Project) -> None:
         assert ended.out == ""
         assert "Traceback" not in ended.err
     assert "--jobs" in project.orch("run", "--jbos", "3").err
-    assert not (project.system / "journal").exists() or not any((project.system / "journal").iterdir())
+    assert project.status()["run"]["id"] is None
 
 
 def test_all_faults_of_all_files_in_one_go_with_the_nearest_name(project: Project) -> None:
@@ -205,15 +204,19 @@ def test_a_log_that_was_rotated_is_shown_from_what_is_left(project: Project) -> 
     assert project.orch("run").code == 0
     kept = sum(path.stat().st_size for path in (project.system / "logs/phases/1").iterdir())
     assert kept <= 2 * 20000 + 1000
-    lines = project.orch("logs", "1").out.split()
+    lines = project.orch("logs", "1").out.splitlines()
     assert lines[-1] == "30000"
-    numbers = [int(line) for line in lines[1:] if line.isdigit()]
+    numbers = [
+        int(line) for line in lines[1:] if line.isdigit()
+    ]  # the first may be cut, and others say that some are missing
     assert numbers == sorted(numbers)
     assert len(numbers) > 1000
 
 
 def test_a_log_is_followed_to_its_end(project: Project) -> None:
-    project.commands({"number": 1, "name": "slow", "run": "for i in 1 2 3 4 5; do echo $i; sleep 0.2; done; echo last", "needs": []})
+    project.commands(
+        {"number": 1, "name": "slow", "run": "for i in 1 2 3 4 5; do echo $i; sleep 0.2; done; echo last", "needs": []}
+    )
     run = project.start("run")
     run.until(lambda: (project.system / "logs/phases/1/1.log").exists())
     ended = project.orch("logs", "1", "-f")

@@ -28,7 +28,14 @@ def finished(project: Project) -> None:
     (project.root / "imported").unlink()
 
 
-READERS = (["status"], ["status", "--json"], ["status", "--all"], ["logs", "1"], ["config", "show"], ["config", "check"])
+READERS = (
+    ["status"],
+    ["status", "--json"],
+    ["status", "--all"],
+    ["logs", "1"],
+    ["config", "show"],
+    ["config", "check"],
+)
 
 
 def test_readers_write_nothing_and_import_nothing(project: Project) -> None:
@@ -148,7 +155,17 @@ def test_the_document_of_a_live_run(project: Project) -> None:
     assert document["progress"]["percent"] == 33.3
     assert "eta_seconds" in document["progress"]
     assert [phase["number"] for phase in document["phases"]] == [-8, 1, 2]
-    names = {"number", "name", "status", "attempts", "started_at", "finished_at", "duration_seconds", "retry_at", "error"}
+    names = {
+        "number",
+        "name",
+        "status",
+        "attempts",
+        "started_at",
+        "finished_at",
+        "duration_seconds",
+        "retry_at",
+        "error",
+    }
     assert all(names <= set(phase) for phase in document["phases"])
     project.file("go", "")
     assert run.wait().code == 1

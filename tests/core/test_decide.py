@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from orchestrator.core import actions as act
 from orchestrator.core import events as ev
 from orchestrator.core import observations as obs
+from orchestrator.core import stuck
 from orchestrator.core.agenda import Agenda
 from orchestrator.core.decide import is_over
 from orchestrator.core.draft import Decision
@@ -506,13 +507,27 @@ def test_nothing_in_the_range_is_all_done():
 def test_the_net_insists_then_ends_the_agent_then_marks_it_itself():
     case = Case({1: ()}, timeout=60.0, kill_grace=5.0).live(1)
     assert case.wake() == 95.0 and case.step(after=94.9).is_empty
-    why = "long after its deadline"
+    why = stuck.WHY
     decision = case.step(after=0.2)
     assert told(decision) == ((ev.StopRequested(1, 1, why, True),), (act.StopAttempt(an(1), why, True),))
     assert decision.pressed == (1,) and case.wake() == 15.0
     assert told(case.step(after=15.0)) == ((), (act.EndAgent("a1", "it did not end an attempt when told to"),))
     mended = Failure("INTERNAL", "nobody could say how it ended; the loop's own net marks it as failed")
     assert case.step(after=15.0).events == (ev.PhaseMended(1, 1, mended), ev.RunEnded("failed", 1))
+
+
+def test_what_the_net_ended_has_missed_its_deadline_and_was_not_cancelled():
+    case = Case({1: ()}, timeout=60.0, kill_grace=5.0).live(1)
+    case.step(after=96.0)
+    failed, over = case.step(ended(1, Outcome("stopped", duration_seconds=97.0))).events
+    assert isinstance(failed, ev.PhaseFailed) and failed.failure == Failure("TIMEOUT", stuck.WHY)
+    assert over == ev.RunEnded("failed", 1)
+
+
+def test_a_first_signal_during_a_cancel_from_elsewhere_does_not_insist():
+    case = Case({1: ()}).live(1).given(ev.RunStopping("cancelled by ann", 1), ev.StopRequested(1, 1, "cancelled by ann"))
+    assert case.step(SIGINT).actions == (act.StopAttempt(an(1), "ended by SIGINT"),)
+    assert case.step(SIGINT).actions == (act.StopAttempt(an(1), "ended by SIGINT", True),)
 
 
 def test_the_net_keeps_the_reason_of_a_stop_that_was_asked_for():

@@ -60,7 +60,10 @@ def test_the_plan_names_them_and_ends(project: Project) -> None:
 
 def test_a_file_whose_numbers_cannot_be_told_is_refused_before_anything_runs(project: Project) -> None:
     project.commands({"number": 1, "name": "command", "run": "echo 1 >> ran", "needs": []})
-    project.file("phases/loop.py", "from orchestrator import phase\nimport os\nos._exit(3)\nfor n in range(2, 9):\n    phase(n)(print)\n")
+    project.file(
+        "phases/loop.py",
+        "from orchestrator import phase\nimport os\nos._exit(3)\nfor n in range(2, 9):\n    phase(n)(print)\n",
+    )
     run = project.orch("run")
     assert run.code == 2
     assert "phases/loop.py" in run.err
@@ -70,7 +73,9 @@ def test_a_file_whose_numbers_cannot_be_told_is_refused_before_anything_runs(pro
 
 def test_a_phase_that_crashes_harms_only_itself(project: Project) -> None:
     """After its import: the template is alive, and the others run."""
-    project.file("phases/p1.py", HEAD + "import ctypes\n\n@phase(1, needs=[])\ndef crash(ctx):\n    ctypes.string_at(0)\n")
+    project.file(
+        "phases/p1.py", HEAD + "import ctypes\n\n@phase(1, needs=[])\ndef crash(ctx):\n    ctypes.string_at(0)\n"
+    )
     project.file("phases/p2.py", HEAD + "import os\n\n@phase(2, needs=[])\ndef leave(ctx):\n    os._exit(0)\n")
     project.file("phases/p3.py", HEAD + BODY.format(number=3, needs=[]))
     run = project.orch("run")

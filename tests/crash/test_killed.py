@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import signal
 import threading
 import time
@@ -14,7 +13,7 @@ from typing import Any
 import pytest
 
 from orchestrator import process
-from tests.driving import TIMES, Project, times, wait_for
+from tests.driving import TIMES, Project, seeded, times
 
 PHASES = 60
 KILLS = times(5, 25)
@@ -85,9 +84,7 @@ class Looker:
 
 @pytest.mark.timeout(60 + 12 * KILLS)
 def test_a_run_that_is_killed_again_and_again_does_everything_once(project: Project) -> None:
-    seed = int(os.environ.get("ORCH_TEST_SEED", random.randrange(10**6)))
-    print(f"seed {seed}: ORCH_TEST_SEED={seed} does it again")
-    chance, cut_in_work = random.Random(seed), 0
+    chance, cut_in_work = seeded(), 0
     graph(project)
     with Looker(project.system / "state.json") as looker:
         for _ in range(KILLS):
@@ -102,9 +99,9 @@ def test_a_run_that_is_killed_again_and_again_does_everything_once(project: Proj
     assert cut_in_work, "no kill met a phase at work: the test proves nothing"
     ran = sorted(project.lines("ran"))
     assert ran == sorted(f"{word} {number}" for word in ("begin", "end") for number in range(1, PHASES + 1))
-    assert {number: (phase["status"], phase["attempts"]) for number, phase in project.phases().items()} == {
-        number: ("completed", 1) for number in range(1, PHASES + 1)
-    }
+    assert {
+        number: (phase["status"], phase["attempts"]) for number, phase in project.phases().items()
+    } == dict.fromkeys(range(1, PHASES + 1), ("completed", 1))
     assert looker.looks > 10 * KILLS
     assert not looker.faults
     project.assert_nothing_left()
@@ -223,9 +220,7 @@ def test_what_outlived_its_agent_is_ended_by_the_next_holder(project: Project) -
 
 def test_killed_between_lock_and_work(project: Project) -> None:
     """At the start, where folders, lock, journal and agent come into being."""
-    seed = int(os.environ.get("ORCH_TEST_SEED", random.randrange(10**6)))
-    print(f"seed {seed}: ORCH_TEST_SEED={seed} does it again")
-    chance = random.Random(seed)
+    chance = seeded()
     project.commands({"number": 1, "name": "one", "run": "echo 1 >> ran", "needs": []})
     for _ in range(times(6, 60)):
         run = project.start("run", "--new")

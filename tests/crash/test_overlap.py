@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import random
 import time
 
 import pytest
 
-from tests.driving import Project, times, wait_for
+from tests.driving import Project, seeded, times, wait_for
 
 PROMISED = 0.5  # seconds of processor time
 MARGIN = 2.0  # times that, on a machine whose caches and cores others use as well
@@ -43,9 +41,7 @@ def test_a_second_run_leaves_at_once_and_names_the_first(project: Project) -> No
 @pytest.mark.timeout(60 + 5 * RACES)
 def test_a_turn_of_another_command_makes_no_run_leave(project: Project) -> None:
     """The lock is held for a moment by `retry` and `cancel` while no run lives: a nightly run waits for that."""
-    seed = int(os.environ.get("ORCH_TEST_SEED", random.randrange(10**6)))
-    print(f"seed {seed}: ORCH_TEST_SEED={seed} does it again")
-    chance = random.Random(seed)
+    chance = seeded()
     project.commands(
         {"number": 1, "name": "one", "run": "echo 1 >> ran", "needs": []},
         {"number": 2, "name": "two", "run": "exit 1", "needs": []},

@@ -111,7 +111,7 @@ def test_every_descendant_is_gone_soon_after_the_deadline(project: Project, numb
         run = project.start("run", "--only", str(number), "--force", env={"ORCH_NO_CGROUP": no_cgroup})
         began = float(run.until(lambda: (project.lines("began") or [""])[0]))
         assert len(survivors(project)) >= 4, "it is not as stubborn as it should be"
-        wait_for(lambda: run.is_over or not survivors(project))
+        run.wait_until_over_or(lambda: not survivors(project))
         took = time.time() - began
         worst = max(worst, took)
         assert not survivors(project)

@@ -73,7 +73,6 @@ def test_a_ground_that_is_unfit_is_raised(make, empty):
 
 
 def test_whoever_is_left_is_ended_and_named(make, monkeypatch):
-    monkeypatch.setattr(_drill, "LEAVE_SECONDS", 0.1)
     started = []
 
     def work(project, trial):
@@ -122,7 +121,7 @@ def test_what_a_run_did_not_do_before_its_end_it_will_not_do(project):
     project.commands({"number": 1, "name": "one", "needs": [], "run": ["true"]})
     run = project.start("run", "--json")
     began = time.monotonic()
-    with pytest.raises(Broken, match="says PhaseFailed of phase 1: .* ended with 0 before"):
+    with pytest.raises(Broken, match=r"says PhaseFailed of phase 1: .* ended with 0 before"):
         run.await_event("PhaseFailed", 1)
     assert time.monotonic() - began < _drill.PATIENCE
 

@@ -51,5 +51,6 @@ def test_a_run_that_does_not_begin_is_said_at_once(make, monkeypatch):
     monkeypatch.setattr(phase, "PYTHON", "import nothing_of_that_name")
     result = phase.take_over(make(1))
     assert result["cut_short"] is True
-    assert "nothing_of_that_name" in result["verdict"]
+    assert "ended with 2 before" in result["verdict"]
+    assert "nothing_of_that_name" in result["checks"][0]["found"]
     assert _drill.STUCK not in broken(result).values()

@@ -19,7 +19,6 @@ def test_a_survivor_is_seen_and_ended(make, fits, empty, monkeypatch):
         started.append(sleeper(project.root / phase.DEN))
 
     monkeypatch.setattr(phase, "write", and_somebody_else)
-    monkeypatch.setattr("phases._drill.LEAVE_SECONDS", 0.5)
     context = make(2)
     result = phase.deadline(context)
     fits({part: result[part] for part in PARTS})

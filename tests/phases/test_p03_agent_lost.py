@@ -35,7 +35,9 @@ def test_a_run_that_ends_with_its_agent_has_lost_the_work(make, monkeypatch):
         return process.identity(project.status()["run"]["pid"])
 
     monkeypatch.setattr(phase, "agent_of", orchestrator)
-    result = phase.agent_lost(make(3))
+    context = make(3)
+    result = phase.agent_lost(context)
     assert result["cut_short"] is True
     assert "ended with -9 before" in result["checks"][0]["found"]
-    assert result["checks"][-1]["kept"] is True  # what went on without it was ended
+    assert [check["grave"] for check in result["checks"]] == [""]
+    assert left_in(context.project) == []  # what went on without it was ended

@@ -7,6 +7,8 @@ import pytest
 from phases import p04_retries as phase
 from tests.phases.drilling import PARTS, broken, found, left_in
 
+FINE = "from orchestrator import phase\n\n@phase(5, needs=[])\ndef fine(ctx):\n    pass\n"
+
 
 @pytest.mark.timeout(120)
 def test_other_tries_and_other_times_are_seen(make, fits, empty, monkeypatch):
@@ -40,7 +42,7 @@ def test_a_retry_that_is_lost_with_the_end_of_a_run_is_seen(make, monkeypatch):
 
     monkeypatch.setattr(phase, "over_the_end", forgotten)
     monkeypatch.setattr(phase, "by_class", lambda project, run, trial: None)
-    monkeypatch.setattr(phase, "PYTHON", "")
+    monkeypatch.setattr(phase, "PYTHON", FINE)
     monkeypatch.setattr(phase, "LATER_SECONDS", 0.5)
     result = phase.retries(make(4))
     assert broken(result)["a retry that is due later is not lost with the end of `orch run`"] == "lost"

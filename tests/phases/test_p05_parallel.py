@@ -14,7 +14,7 @@ def test_too_slow_and_other_needs_are_seen(make, fits, empty, monkeypatch):
     right = phase.write
     monkeypatch.setattr(phase, "LEAST_RATIO", 9.0)
     monkeypatch.setattr(phase, "PACE", 0.1)
-    monkeypatch.setattr(phase, "write", lambda project, needs: right(project, dict.fromkeys(needs, [])))
+    monkeypatch.setattr(phase, "write", lambda project, needs: right(project, {number: [] for number in needs}))
     context = make(5)
     result = phase.parallel(context)
     fits({part: result[part] for part in PARTS})

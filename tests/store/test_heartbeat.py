@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.core.eta import Eta
 from orchestrator.core.names import Moment
 from orchestrator.core.state import State
 from orchestrator.store.heartbeat import AT_MOST_APART, Heartbeat, Pulse, read
@@ -57,3 +58,50 @@ def test_what_cannot_be_read_is_no_pulse(tmp_path, text):
         (tmp_path / "logs").mkdir()
         (tmp_path / "logs" / "heartbeat.json").write_text(text)
     assert read(tmp_path, NOW) is None
+
+
+# ---- when the run will be over
+
+
+class Expecting:
+    """A heart that is told when the run will be over."""
+
+    def __init__(self, system: Path, eta: Eta | None) -> None:
+        self.eta = eta
+        self._system = system
+        self._heart = Heartbeat(system, ME, 120.0, lambda state, moment: self.eta)
+
+    def told(self, tick: float) -> object:
+        self._heart.beat(State(), moment(tick))
+        return document(self._system)["eta_seconds"]
+
+
+def test_a_reader_gets_the_time_left_as_it_is_by_then(tmp_path):
+    heart = Expecting(tmp_path, Eta(60.0, 75.0, 110.0))
+    assert heart.told(0.0) == {"low": 60.0, "likely": 75.0, "high": 110.0}
+    assert read(tmp_path, NOW + 70).eta == Eta(0.0, 5.0, 40.0)
+
+
+def test_another_end_of_the_run_is_written_at_once_but_not_more_often_than_readers_look(tmp_path):
+    heart = Expecting(tmp_path, None)
+    assert heart.told(0.0) is None
+    heart.eta = Eta(60.0, 75.0, 110.0)
+    assert heart.told(1.9) is None and heart.told(2.0) is not None
+    heart.eta = Eta(200.0, 300.0, 400.0)
+    assert heart.told(3.9)["likely"] == 75.0 and heart.told(4.0)["likely"] == 300.0
+    heart.eta = None
+    assert heart.told(6.0) is None
+
+
+def test_time_that_passes_is_no_news(tmp_path):
+    heart = Expecting(tmp_path, Eta(60.0, 75.0, 110.0))
+    heart.told(0.0)
+    heart.eta = Eta(50.0, 66.0, 100.0)
+    assert heart.told(10.0)["likely"] == 75.0
+
+
+def test_after_a_clean_exit_nothing_is_left(tmp_path):
+    heart = Heartbeat(tmp_path, ME, 120.0, lambda state, moment: Eta(1.0, 2.0, 3.0))
+    heart.beat(State(), moment(0.0))
+    heart.stop(State(), moment(1.0))
+    assert read(tmp_path, NOW + 1).eta is None

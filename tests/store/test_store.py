@@ -195,16 +195,19 @@ def test_every_copy_gives_the_same_state(system):
     assert store_of(system).state.run == store.state.run
 
 
-def test_a_damaged_older_segment_is_mended_from_the_snapshot(system):
+@pytest.mark.parametrize("how", ["changed", "cut off", "emptied"])
+def test_a_damaged_older_segment_is_mended_from_the_snapshot(system, how):
     store = compacted(system)
     store.close()
     older = system / "journal" / journal(system)[0]
     assert older.name.endswith(".jsonl")
     data = bytearray(older.read_bytes())
-    data[len(data) // 2] ^= 1
-    older.write_bytes(data)
+    if how == "changed":
+        data[len(data) // 2] ^= 1
+    older.write_bytes(data if how == "changed" else data[:-30] if how == "cut off" else b"")
     again = store_of(system)
     assert "the journal is damaged" in again.notices[0] and seen(again.state) == seen(store.state)
+    assert how == "emptied" or older.name in again.notices[0], "it names the file that is damaged"
     again.close()
     third = store_of(system)
     assert not third.notices and seen(third.state) == seen(store.state)
