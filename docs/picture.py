@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.text import Text
 
 ROOT = Path(__file__).resolve().parents[1]
-WIDTH, HEIGHT = 104, 17
+WIDTH, HEIGHT = 104, 13
 _AT_WORK = re.compile(r"\d[smh] of \d+[smh]")
 _PIECE = re.compile(r"\x1b\[([?0-9;]*)([A-Za-z])|([\r\n])|([^\x1b\r\n]+)")
 _FONTS = re.compile(r"@font-face \{\{.*?\}\}\s*", re.S)  # they would come from the network
@@ -115,7 +115,7 @@ def drawn(lines: list[str]) -> str:
     console = Console(record=True, width=WIDTH, file=open(os.devnull, "w"), force_terminal=True)  # noqa: SIM115
     for line in lines:
         console.print(Text.from_ansi(line), no_wrap=True, overflow="crop")
-    return console.export_svg(title="orch", unique_id="orch", code_format=_FONTS.sub("", CONSOLE_SVG_FORMAT))
+    return console.export_svg(title="orch run", unique_id="orch", code_format=_FONTS.sub("", CONSOLE_SVG_FORMAT))
 
 
 def main() -> None:

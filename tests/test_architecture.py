@@ -24,10 +24,10 @@ PACKAGE = "orchestrator"
 CORE = (
     "value", "names", "outcome", "spec", "slot", "integration", "wire", "setting", "graph", "cachekey",
     "events", "table", "state", "observations", "actions", "stuck", "retry", "plan", "agenda",
-    "draft", "asking", "decide", "reconcile", "eta",
+    "draft", "asking", "decide", "reconcile", "story", "drawing", "eta",
 )  # fmt: skip
 HANDS = (
-    "clock", "disk", "process", "project", "signals", "ports", "config", "author", "context", "phasefile", "inbox",
+    "ports", "clock", "disk", "process", "project", "signals", "config", "author", "context", "phasefile", "inbox",
 )  # fmt: skip
 JOINTS = ("look", "app")
 
@@ -43,7 +43,7 @@ FLOORS = {
 
 # What a pure module may use: nothing here reads a clock, rolls dice, or touches the world (of signal: the names).
 PURE = frozenset(
-    "__future__ base64 bisect collections datetime difflib enum functools graphlib hashlib heapq itertools json math"
+    "__future__ base64 bisect collections datetime difflib enum functools graphlib hashlib heapq html itertools json math"
     " operator re signal string types typing".split()
 )
 IMPURE_CALLS = frozenset({"open", "print", "input", "exec", "eval", "__import__"})

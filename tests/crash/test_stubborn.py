@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tests.driving import Project, times, wait_for
+from tests.driving import Project, times
 
 TIMEOUT, GRACE, PROMISED = 0.8, 0.3, 1.0
 MARGIN = 3.0  # for a machine that does other things as well
