@@ -276,7 +276,9 @@ def scope_for(plan: Plan, state: State, options: RunOptions) -> Scope:
         raise UsageError(f"no phase is in the range ({options.scope})", "`orch plan` lists them all")
     if options.new and state.live:
         busy = ", ".join(str(state.attempt_id(number)) for number in sorted(state.live))
-        raise RunActive(f"run {state.run.id} still has work in hand ({busy})", "`orch cancel` ends it; then `orch run --new`")
+        raise RunActive(
+            f"run {state.run.id} still has work in hand ({busy})", "`orch cancel` ends it; then `orch run --new`"
+        )
     return _closed(plan, state, options)
 
 

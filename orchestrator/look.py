@@ -1,4 +1,4 @@
-"""What a reader sees: the state, and what recovery would write over it. Takes no lock, writes nothing, runs no user code.
+"""What a reader sees: the state, and what recovery would write over it. No lock, no writing, no user code.
 
 Apart from app.py so that a command that only looks loads neither the lock's library nor the bridge.
 """

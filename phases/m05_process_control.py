@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 from orchestrator import ConfigurationFault, Context, phase, process
-from orchestrator.process.groups import Group, Groups
 from orchestrator.core.names import Identity
 from orchestrator.core.spec import Limits
+from orchestrator.process.groups import Group, Groups
 from phases._ground import Say, child, milliseconds, sampled, spread
 
 PATIENCE = 5.0  # seconds in which a process that was killed must be gone

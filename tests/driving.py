@@ -312,15 +312,19 @@ class Project:
         """Ends what a test left behind, and names it; an agent without work has a moment to leave by itself."""
         for started in self._started:
             started.end()
-        named, now = [], time.monotonic()
+        named, now = list[str](), time.monotonic()
         while (left := self.processes()) and time.monotonic() < now + 15:
             for pid in left if time.monotonic() > now + 5 else []:
                 who = process.identity(pid)
                 if who is not None:
                     named.append(f"{pid} {_command(pid)!r}")
+                    process.send(who, signal.SIGSTOP)  # one that forks is not to go on with it while others are ended
+            for pid in left if time.monotonic() > now + 5 else []:
+                who = process.identity(pid)
+                if who is not None:
                     process.send(who, signal.SIGKILL)
             time.sleep(0.02)
-        return named
+        return named[:20]
 
 
 def _pids() -> list[int]:

@@ -67,7 +67,7 @@ class LocalBridge:
     # ---- the interface that every bridge has
 
     def ensure_integration(self) -> IntegrationResult:
-        """An agent that takes work, and has said so. Idempotent; of many callers at once one sets up, all get its result."""
+        """An agent takes work, and has said so. Idempotent: of many callers at once one sets up, all get its result."""
         with self._setting_up:
             if self._state == FAILED:
                 return IntegrationResult(False, FAILED, why=self._changes[-1])

@@ -144,5 +144,6 @@ def _next(path: Path, fd: int) -> Path | None:
             return path
     except FileNotFoundError:
         pass  # between two names just now, or taken away
-    later = sorted(int(one.stem) for one in path.parent.glob("*.log") if one.stem.isdigit() and int(one.stem) > int(path.stem))
-    return path.with_name(f"{later[0]}.log") if later else None
+    attempts = sorted(int(one.stem) for one in path.parent.glob("*.log") if one.stem.isdigit())
+    later = next((one for one in attempts if one > int(path.stem)), None)
+    return None if later is None else path.with_name(f"{later}.log")

@@ -42,7 +42,7 @@ def decide(
 
 
 def next_wake(state: State, agenda: Agenda, mode: Mode, moment: Moment) -> float:
-    """Seconds until something is due by itself. A retry that is due but has no free slot is not: an end will wake us."""
+    """Seconds until something is due by itself. A due retry without a free slot is not: an end will wake us."""
     times = [watch.strikes_at - moment.tick for watch in agenda.watches.values()]
     if mode.starts and not state.run.stopping and len(state.live) < mode.jobs and state.run.verdict is None:
         if agenda.ready and mode.agent:
@@ -102,9 +102,7 @@ def _completed(number: int, phase: PhaseState, outcome: Outcome) -> ev.PhaseComp
 
 def _failed(draft: Draft, number: int, failure: Failure, duration: float) -> None:
     phase, plan = draft.phase(number), draft.plan
-    verdict = retry.judge(
-        plan.specs.get(number), phase, failure, plan.rules.retry, number, draft.moment.draw
-    )
+    verdict = retry.judge(plan.specs.get(number), phase, failure, plan.rules.retry, number, draft.moment.draw)
     if verdict.again and phase.step != "stopping":
         due = iso(draft.moment.now + verdict.delay)
         draft.note(ev.RetryScheduled(number, phase.attempt, failure, duration, due, verdict.delay))
@@ -227,7 +225,7 @@ def _asked(draft: Draft, seen: obs.Asked) -> None:
 
 
 def _cast_net(draft: Draft) -> None:
-    """For attempts that outlived their deadline although their agent should have ended them: press, harder each time."""
+    """For attempts that their agent should have ended long ago: press, harder each time."""
     for number, watch in draft.agenda.watches.items():
         phase = draft.phase(number)
         if not phase.is_live or not stuck.is_stuck(watch, draft.moment.tick):

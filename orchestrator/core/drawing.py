@@ -1,4 +1,4 @@
-"""The graph as text, Mermaid, DOT or SVG, each phase with where it stands; folded by layers where there are too many."""
+"""The graph as text, Mermaid, DOT or SVG, each phase with where it stands; too many are folded into layers."""
 
 from __future__ import annotations
 
@@ -59,7 +59,9 @@ def _folded(layers: Mapping[int, int], statuses: Mapping[int, str]) -> list[Node
 
 
 def _worst(counts: Mapping[str, int]) -> str:
-    return next((one for one in ("failed", "in_progress", "retry_wait", "cancelled", "pending") if one in counts), "completed")
+    return next(
+        (one for one in ("failed", "in_progress", "retry_wait", "cancelled", "pending") if one in counts), "completed"
+    )
 
 
 def text(nodes: Sequence[Node]) -> str:
@@ -74,7 +76,9 @@ def text(nodes: Sequence[Node]) -> str:
 
 def mermaid(nodes: Sequence[Node]) -> str:
     lines = ["graph LR"]
-    lines += [f'    {node.key}["{SIGNS.get(node.status, "?")} {_quoted(node.label)}"]:::{node.status}' for node in nodes]
+    lines += [
+        f'    {node.key}["{SIGNS.get(node.status, "?")} {_quoted(node.label)}"]:::{node.status}' for node in nodes
+    ]
     lines += [f"    {need} --> {node.key}" for node in nodes for need in node.needs]
     lines += [f"    classDef {status} stroke:{colour},stroke-width:2px" for status, colour in COLOURS.items()]
     return "\n".join(lines)

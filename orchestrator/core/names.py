@@ -34,7 +34,7 @@ class AttemptId(Value):
 
 
 class Identity(Value):
-    """A process that cannot be mistaken for another: a pid is used again, a pid with its start ticks and boot is not."""
+    """A process that cannot be mistaken for another: a pid is used again, one with its start ticks and boot is not."""
 
     pid: int
     ticks: int

@@ -69,7 +69,9 @@ def told_of(outcome: Outcome) -> str:
 def failure_of(outcome: Outcome) -> Failure:
     """The code and the sentence for an outcome that is no success."""
     if outcome.failure is not None:
-        return outcome.failure.replace(log=outcome.log or outcome.failure.log, tail=outcome.tail or outcome.failure.tail)
+        return outcome.failure.replace(
+            log=outcome.log or outcome.failure.log, tail=outcome.tail or outcome.failure.tail
+        )
     code, message = _judge(outcome)
     return Failure(code, message, log=outcome.log, tail=outcome.tail)
 

@@ -14,7 +14,10 @@ ALIVE, DEAD, UNKNOWABLE = "alive", "dead", "unknowable"
 
 
 class Finding(Value):
-    """What was found of one agent; one that left in order leaves nothing to find. `roster` is None where nobody asked it (a reader) or it did not answer."""
+    """What was found of one agent; one that left in order leaves nothing to find.
+
+    `roster` is None where nobody asked it (a reader) or it did not answer.
+    """
 
     agent: str
     life: str
@@ -37,9 +40,7 @@ def reconcile(state: State, findings: Iterable[Finding], now: float) -> list[obs
     return seen
 
 
-def _of_attempt(
-    state: State, attempt: AttemptId, found: Mapping[str, Finding], now: float
-) -> list[obs.Observation]:
+def _of_attempt(state: State, attempt: AttemptId, found: Mapping[str, Finding], now: float) -> list[obs.Observation]:
     phase = state.phase(attempt.phase)
     finding = found.get(phase.agent or "")
     if finding is not None and attempt in finding.outcomes:

@@ -1,4 +1,4 @@
-"""Whether, and after how long, a failed phase is tried again: by number and by class, never by a counter in a process."""
+"""Whether, and after how long, a failed phase is tried again: by number and class, never by a counter in a process."""
 
 from __future__ import annotations
 

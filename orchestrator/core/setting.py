@@ -76,7 +76,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("load_timeout", DURATION, 30.0, "how long the import of one phase file may take", 0.1, 3600),
     Setting("logs.phase_bytes", BYTES, 10_000_000, "how much of one attempt's output is kept", 1000, 10**12),
     Setting("logs.keep", COUNT, 20, "of how many attempts of a phase the logs are kept", 1, 100_000),
-    Setting("logs.structured_bytes", BYTES, 20_000_000, "how large the structured log grows before it is rotated", 1000, 10**12),
+    Setting("logs.structured_bytes", BYTES, 20_000_000, "how large the structured log gets before it is rotated", 1000,
+            10**12),
     Setting("trust", SWITCH, False, "whether phases/ is used although group or others may write to it"),
     *_retry_rows(),
 )  # fmt: skip

@@ -139,7 +139,8 @@ def _intended(phase: PhaseState, event: ev.AttemptIntended, at: str) -> dict[str
     return {
         "attempt": event.attempt, "attempts": phase.attempts + 1, "agent": event.agent, "inputs_hash": event.key,
         "started_at": at, "finished_at": None, "duration_seconds": None, "retry_at": None, "retry_delay_seconds": None,
-        "retry_count": phase.retry_count + (phase.status == table.RETRY_WAIT), "why": None, "outputs": None, "leftovers": (), "log": None,
+        "retry_count": phase.retry_count + (phase.status == table.RETRY_WAIT), "why": None, "outputs": None,
+        "leftovers": (), "log": None,
     }  # fmt: skip
 
 
@@ -166,7 +167,8 @@ def _completed(phase: PhaseState, event: ev.PhaseCompleted, at: str) -> dict[str
 def _failing(phase: PhaseState, event: ev.PhaseFailed | ev.RetryScheduled, at: str) -> dict[str, Any]:
     interrupted = event.failure.code == "INTERRUPTED"
     return {
-        **_AT_REST, "finished_at": at, "duration_seconds": event.duration_seconds, "log": event.failure.log or phase.log,
+        **_AT_REST, "finished_at": at, "duration_seconds": event.duration_seconds,
+        "log": event.failure.log or phase.log,
         "errors": (*phase.errors, _error(event.attempt, event.failure, at))[-ERRORS_KEPT:],
         "failures": phase.failures + (0 if interrupted else 1),
         "interruptions": phase.interruptions + 1 if interrupted else 0,
@@ -191,12 +193,20 @@ def _found(phase: PhaseState, event: Any, at: str) -> dict[str, Any]:
 
 
 def _cancelled(phase: PhaseState, event: ev.PhaseCancelled, at: str) -> dict[str, Any]:
-    return {**_AT_REST, "finished_at": at, "duration_seconds": event.duration_seconds, "retry_at": None, "why": event.why}
+    return {
+        **_AT_REST,
+        "finished_at": at,
+        "duration_seconds": event.duration_seconds,
+        "retry_at": None,
+        "why": event.why,
+    }
 
 
 def _reset(phase: PhaseState, event: ev.PhaseReset, at: str) -> dict[str, Any]:
-    return {"failures": 0, "retry_count": 0, "interruptions": event.interruptions, "retry_at": None, "retry_delay_seconds": None,
-            "outputs": None, "why": event.why}  # fmt: skip
+    return {
+        "failures": 0, "retry_count": 0, "interruptions": event.interruptions, "retry_at": None,
+        "retry_delay_seconds": None, "outputs": None, "why": event.why,
+    }  # fmt: skip
 
 
 _PHASE_FOLD: dict[type[Event], Callable[[PhaseState, Any, str], dict[str, Any]]] = {
@@ -218,7 +228,8 @@ _PHASE_FOLD: dict[type[Event], Callable[[PhaseState, Any, str], dict[str, Any]]]
 
 def _opened(state: State, event: Any, at: str) -> None:
     state.run = state.run.replace(
-        id=event.run, continued_at=at, finished_at=None, verdict=None, exit_code=None, stopping=None, stopping_code=None,
+        id=event.run, continued_at=at, finished_at=None, verdict=None, exit_code=None,
+        stopping=None, stopping_code=None,
         scope=event.scope, owner=event.owner, command=event.command, jobs=event.jobs, calls=state.run.calls + 1,
         heartbeat_timeout=event.heartbeat_timeout, stale_after=event.stale_after,
     )  # fmt: skip

@@ -20,7 +20,13 @@ class Chapter(Value):
         return _SENTENCES[type(self.event)](self.event)
 
     def as_dict(self) -> dict[str, Any]:
-        return {"seq": self.seq, "at": self.at, "told": self.sentence(), "because": self.because, **self.event.as_dict()}
+        return {
+            "seq": self.seq,
+            "at": self.at,
+            "told": self.sentence(),
+            "because": self.because,
+            **self.event.as_dict(),
+        }
 
 
 def concerns(event: ev.Event, number: int) -> bool:
@@ -62,10 +68,14 @@ _SENTENCES: dict[type[ev.Event], Callable[[Any], str]] = {
     ev.AskAnswered: lambda event: f"{event.verb} was {'accepted' if event.accepted else 'refused'}: {event.text}",
     ev.AttemptIntended: lambda event: f"{_attempt(event)} was given to agent {event.agent}",
     ev.AttemptStarted: lambda event: f"{_attempt(event)} runs, pid {event.pid}",
-    ev.StopRequested: lambda event: f"{_attempt(event)} is being ended{' at once' if event.insist else ''}: {event.why}",
+    ev.StopRequested: lambda event: (
+        f"{_attempt(event)} is being ended{' at once' if event.insist else ''}: {event.why}"
+    ),
     ev.AttemptWithdrawn: lambda event: f"{_attempt(event)} never started, which costs no try: {event.why}",
     ev.PhaseCompleted: _completed,
-    ev.RetryScheduled: lambda event: f"{_failing(event)}; tried again in {span(event.delay_seconds)}, at {event.due_at}",
+    ev.RetryScheduled: lambda event: (
+        f"{_failing(event)}; tried again in {span(event.delay_seconds)}, at {event.due_at}"
+    ),
     ev.PhaseFailed: _final,
     ev.PhaseRecovered: lambda event: f"recovered as failed: {event.failure.message}",
     ev.PhaseMended: lambda event: f"marked as failed by the loop's own net: {event.failure.message}",

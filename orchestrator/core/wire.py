@@ -133,7 +133,9 @@ def _decode(line: bytes) -> dict[str, Any]:
         message = json.loads(line)
     except ValueError as error:
         raise WireFault(f"not JSON: {line[:80]!r}") from error
-    kind, number, seen = (message.get(key) for key in ("kind", "n", "seen")) if isinstance(message, dict) else (None,) * 3
+    kind, number, seen = (
+        (message.get(key) for key in ("kind", "n", "seen")) if isinstance(message, dict) else (None,) * 3
+    )
     if not isinstance(kind, str) or not isinstance(number, int | None) or (kind == "ack" and not isinstance(seen, int)):
         raise WireFault(f"not a message: {line[:80]!r}")
     return dict(message)

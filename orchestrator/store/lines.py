@@ -32,7 +32,9 @@ class BadLine(Exception):
 
 def encode(document: dict[str, Any], chain: int) -> tuple[bytes, int]:
     """One line, and the chain after it."""
-    body = json.dumps(plain(document), separators=(",", ":"), ensure_ascii=False, default=str).encode("utf-8", "replace")
+    body = json.dumps(plain(document), separators=(",", ":"), ensure_ascii=False, default=str).encode(
+        "utf-8", "replace"
+    )
     return seal(body[:-1], chain)
 
 

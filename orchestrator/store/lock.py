@@ -57,7 +57,7 @@ class StateLock:
         return True
 
     def still_mine(self) -> None:
-        """Deleted or replaced while we hold it: somebody else may hold "the" lock as well, so nothing more is written."""
+        """Deleted or replaced while we hold it: somebody else may hold "the" lock too, so nothing more is written."""
         fd = self._fd
         try:
             there = os.stat(self.path)
@@ -67,7 +67,7 @@ class StateLock:
         if there is None or (there.st_ino, there.st_dev) != (ours.st_ino, ours.st_dev):
             raise StateUnwritable(
                 f"{self.path} was {'deleted' if there is None else 'replaced'} while this run held it",
-                "nothing more was written; never delete the lock: it goes with its process. `orch run` goes on from here",
+                "nothing more was written; never delete the lock: it goes with its process. `orch run` goes on",
             )
 
     def release(self) -> None:

@@ -1,4 +1,4 @@
-"""Reading the state without a lock: the snapshot, then the journal's later lines; what one copy proves, the other need not."""
+"""Reading the state without a lock: snapshot, then the later lines; what one copy proves, the other need not."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from orchestrator.store.lines import BadLine, Line
 from orchestrator.store.snapshot import Position
 
 TRIES = 5
-REMEDY = "nothing was touched; put back a copy of system/, or move system/state.json and system/journal away to start from nothing"
+REMEDY = (
+    "nothing was touched; put back a copy of system/, or move system/state.json and system/journal away"
+    " to start from nothing"
+)
 
 
 class Loaded:

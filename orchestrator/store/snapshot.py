@@ -1,4 +1,4 @@
-"""state.json: the fold, written whole and atomically. Each phase's bytes are kept, so that only what moved is encoded."""
+"""state.json: the fold, written whole and atomically. Each phase's bytes are kept: only what moved is encoded."""
 
 from __future__ import annotations
 

@@ -24,9 +24,7 @@ class Patience:
         self.takeover, self.ends_hung = takeover, ends_hung
 
 
-def take(
-    lock: StateLock, system: Path, purpose: str, me: Identity, command: str, patience: Patience
-) -> list[str]:
+def take(lock: StateLock, system: Path, purpose: str, me: Identity, command: str, patience: Patience) -> list[str]:
     """Returns what had to be done for it, for people; RunActive if another run is alive."""
     since, notes = clock.ticking(), list[str]()
     while not lock.acquire(purpose, me, command, clock.now()):

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from orchestrator import process
-from orchestrator.process.groups import Groups
 from orchestrator.core.outcome import Outcome, failure_of
 from orchestrator.core.spec import Limits
 from orchestrator.core.wire import Order
 from orchestrator.phasefile import import_phases
+from orchestrator.process.groups import Groups
 from tests.agent.driving import Driven, order, wait_for
 
 FILE = "phases/p03.py"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
 import re
 import signal
@@ -8,10 +9,10 @@ import struct
 import termios
 import time
 import tracemalloc
-from collections.abc import Callable
 from typing import Any
 
 import pytest
+from rich.cells import cached_cell_len
 
 from orchestrator import clock
 from orchestrator.cli import watching
@@ -57,11 +58,10 @@ def test_a_run_on_a_terminal_leaves_only_the_ends_and_the_summary(project: Proje
     wait_for(lambda: "━━━━━╌╌╌╌╌   50%" in re.sub(r"\x1b\[[\d;]*m", "", run.out), why="its own bar")
     assert run.wait().code == 1
     shown = seen(run).shown
-    assert [re.sub(r"\d+\.\d\ds|\d+s", "T", line.partition("  ")[2]) for line in shown if line[0] != " "][1:-1] == [
-        "FAILED      2 fails  CONFIGURATION: exit status 78 after T (CONFIGURATIO",
-        "",
-        "completed   1 构建  T",
-        "completed   4 then  T",
+    assert [" ".join(line.split()[1:4]) for line in shown if re.match(r"\d\d:", line)][1:-1] == [
+        "FAILED 2 fails",
+        "completed 1 构建",
+        "completed 4 then",
     ]
     assert "          | a last line" in shown
     assert "          log: system/logs/phases/2/1.log" in shown
@@ -76,7 +76,7 @@ def test_at_most_ten_drawings_a_second(project: Project) -> None:
     run = project.terminal("run", env=XTERM)
     wait_for(lambda: frames(run))
     began, before = time.monotonic(), frames(run)
-    wait_for(lambda: run.is_over or (run.out and False))
+    wait_for(lambda: (run.out, run.is_over)[1])
     took = time.monotonic() - began
     assert run.wait().code == 0
     assert 3 <= frames(run) - before <= 10 * took + 2
@@ -203,10 +203,9 @@ def test_watching_draws_in_place_until_the_run_is_over(project: Project) -> None
     assert sum("n1" in line for line in seen(watch).shown) == 1
     assert run.wait().code == 0
     assert watch.wait().code == 0
-    shown = seen(watch).shown
+    shown = seen(watch, columns=120).shown
     assert len(shown) == 4
-    assert shown[0].endswith("Z")
-    assert "completed at" in shown[0]
+    assert ": finished, 3 of 3 done, completed at 2" in shown[0]
     assert all("completed" in line for line in shown)
 
 
@@ -233,7 +232,7 @@ def test_watching_in_a_pipe_prints_again_only_when_something_happened(project: P
         {"number": 2, "name": "two", "run": "true", "needs": [1]},
     )
     project.start("run")
-    wait_for(lambda: project.phases()[1]["step"] == "running")
+    wait_for(lambda: project.phases().get(1, {}).get("step") == "running")
     watch = project.start("status", "--watch", env=XTERM)
     assert watch.wait().code == 0
     assert "\x1b" not in watch.out
@@ -244,6 +243,7 @@ def test_watching_in_a_pipe_prints_again_only_when_something_happened(project: P
 
 
 def test_watching_nothing_says_so_and_ends(project: Project) -> None:
+    many(project, 1)
     assert project.orch("status", "--watch").out == "no run yet: `orch run` begins one\n"
     refused = project.orch("status", "--watch", "--json")
     assert (refused.code, refused.out) == (2, "")
@@ -262,15 +262,18 @@ def test_a_thousand_refreshes_grow_nothing(project: Project, monkeypatch: pytest
     outlet = Outlet(null)
     display = watching.InPlace(Screen(outlet, lambda: (80, 24), Paint({}))) if in_place else watching.Again(outlet)
     sizes: list[tuple[int, int]] = []
+    turns = iter(range(10_000))
 
     def words(look: Look, **how: Any) -> list[str]:
         return status_lines(look, everything=False, **how)
 
-    def pause(seconds: float, count: Callable[[], int] = iter(range(10_000)).__next__) -> None:
-        turn = count()
-        if turn in (100, 500):
+    def pause(seconds: float) -> None:
+        turn = next(turns)
+        if turn in (100, 400):
+            gc.collect()
+            cached_cell_len.cache_clear()  # bounded by itself
             sizes.append((tracemalloc.get_traced_memory()[0], len(os.listdir("/proc/self/fd"))))
-        if turn == 500:
+        if turn == 400:
             raise Enough
 
     monkeypatch.setattr(clock, "pause", pause)
@@ -283,10 +286,10 @@ def test_a_thousand_refreshes_grow_nothing(project: Project, monkeypatch: pytest
         monkeypatch.undo()
         outlet.close()
         os.close(null)
+        assert project.orch("cancel").code == 0
     (memory, files), (memory_later, files_later) = sizes
     assert files == files_later
-    assert memory_later - memory < 40_000, "a hundred bytes a refresh would be ten megabytes in a day"
-    assert project.orch("cancel").code == 0
+    assert memory_later - memory < 300 * 60, "what is kept of each refresh is too much for a day of them"
 
 
 # ---- widths

@@ -56,7 +56,9 @@ class ModelAgent:
         script = self.world.scripts[attempt.phase]
         fails = self.world.executions[attempt.phase] <= script.failures
         failure = Failure("TRANSIENT", "not yet") if fails else None
-        ends = Outcome(EXITED, int(fails), failure=failure, duration_seconds=script.seconds, result={"n": attempt.phase})
+        ends = Outcome(
+            EXITED, int(fails), failure=failure, duration_seconds=script.seconds, result={"n": attempt.phase}
+        )
         if script.never_ends or script.seconds > timeout:
             self.live[attempt] = (self.world.tick + timeout, Outcome(TIMED_OUT, duration_seconds=timeout))
         else:
@@ -104,7 +106,7 @@ class World:
         return [
             Finding(
                 agent.name, ALIVE if agent.alive else DEAD, agent.identity,
-                {attempt: (9, 9) for attempt in agent.live} if agent.alive else None, dict(agent.untaken),
+                dict.fromkeys(agent.live, (9, 9)) if agent.alive else None, dict(agent.untaken),
             )
             for agent in self.agents.values()
         ]  # fmt: skip

@@ -525,7 +525,9 @@ def test_what_the_net_ended_has_missed_its_deadline_and_was_not_cancelled():
 
 
 def test_a_first_signal_during_a_cancel_from_elsewhere_does_not_insist():
-    case = Case({1: ()}).live(1).given(ev.RunStopping("cancelled by ann", 1), ev.StopRequested(1, 1, "cancelled by ann"))
+    case = (
+        Case({1: ()}).live(1).given(ev.RunStopping("cancelled by ann", 1), ev.StopRequested(1, 1, "cancelled by ann"))
+    )
     assert case.step(SIGINT).actions == (act.StopAttempt(an(1), "ended by SIGINT"),)
     assert case.step(SIGINT).actions == (act.StopAttempt(an(1), "ended by SIGINT", True),)
 

@@ -45,7 +45,7 @@ def test_svg_is_valid_and_nothing_lies_outside_or_over_another():
     spots = []
     for box in boxes:
         x, y, wide, high = (float(box.attrib[name]) for name in ("x", "y", "width", "height"))
-        assert 0 <= x and x + wide <= width and 0 <= y and y + high <= height
+        assert x >= 0 and x + wide <= width and y >= 0 and y + high <= height
         spots.append((x, y))
     assert len(set(spots)) == len(spots)
     assert len(list(root.iter("{http://www.w3.org/2000/svg}path"))) == 4

@@ -46,7 +46,11 @@ def test_a_phase_that_starts_fails_and_completes(tmp_path):
     assert [line["event"] for line in rig.lines()] == ["phase_start", "phase_retry", "phase_complete"]
     assert all(set(line) == KEYS and line["phase"] == 3 for line in rig.lines())
     _, retry, done = rig.lines()
-    assert (retry["error_code"], retry["error_type"], retry["error_message"]) == ("TRANSIENT", "ConnectionError", "no route")
+    assert (retry["error_code"], retry["error_type"], retry["error_message"]) == (
+        "TRANSIENT",
+        "ConnectionError",
+        "no route",
+    )
     assert retry["context"] == {"because": "a cause", "due_at": "later", "delay_seconds": 60.0}
     assert (done["duration_seconds"], done["outputs"], done["attempt"]) == (1.5, {"result": {"files": 4}}, 2)
     assert done["timestamp"] == "2025-11-20T00:53:20.500Z"
