@@ -30,7 +30,7 @@ class Inbox:
         self._selector.unregister(fd)
 
     def every(self, ask: Callable[[], float]) -> None:
-        """`ask` is called each time round, may put things here, and returns the seconds until it must be asked again."""
+        """`ask` is called each time round, may put things here, returns the seconds until it must be asked again."""
         self._timers.append(ask)
 
     def put(self, observation: Observation) -> None:

@@ -99,7 +99,9 @@ def page(found: Report) -> str:
         listed("Not kept", "bad", found.broken_lines),
         section("The run", gantt(found), "When each phase ran. Drills that measure run by themselves."),
         section(
-            "What things cost here", costs(found), "Each mark is a median, its line reaches to the 95th percentile."
+            "What things cost here",
+            costs(found),
+            "Where a mark has a line, it is a median, and the line reaches to the 95th percentile.",
         ),
         section("Side by side", efficiency(found), "Layers of phases that only wait, against the ideal."),
         listed("Warnings", "warned", found.warning_lines),
@@ -185,7 +187,7 @@ def gantt(found: Report) -> str:
     lines = grid(100 * tick / total for tick in ticks)
     rows = [
         row(
-            f"{number} {found.name(number)}",
+            f"{number} {found.name(number)}" + (" (not kept)" if kind_of(found, number) == "broken" else ""),
             lines + bar(100 * begin / total, 100 * (end - begin) / total, kind_of(found, number)),
             span(end - begin) if end > begin else "now",
         )

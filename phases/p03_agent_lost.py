@@ -11,8 +11,10 @@ from phases._drill import (
     LOST,
     ORPHANED,
     TWICE,
+    Event,
     Figures,
     Project,
+    Started,
     Trial,
     alive,
     at,
@@ -79,9 +81,7 @@ def lose(project: Project, trial: Trial) -> None:
     killed_at = time.time()
     process.send(agent, signal.SIGKILL)
     lost = [run.await_event("RetryScheduled", number) for number in NUMBERS]
-    again = [
-        until(lambda n=number: starts(run, n)[1:], f"phase {number} is run again", run.last_words) for number in NUMBERS
-    ]
+    again = [begun_again(run, number) for number in NUMBERS]
     left = alive(first)
     trial.step("let the run end")
     run.wait()
@@ -102,8 +102,11 @@ def agent_of(project: Project) -> Any:
     return until(busy, "`orch status` names the agent and its attempts")
 
 
-def starts(run: Any, number: int) -> list[dict[str, Any]]:
-    return list(run.events("AttemptIntended", number))
+def begun_again(run: Started, number: int) -> Event:
+    def second() -> Event | None:
+        return next(iter(run.events("AttemptIntended", number)[1:]), None)
+
+    return run.until(second, f"phase {number} is run again")
 
 
 def judge(project: Project, trial: Trial, codes: list[str]) -> None:

@@ -17,7 +17,6 @@ from typing import Any
 
 import orchestrator
 from orchestrator import process
-from orchestrator.process.groups import Group
 from orchestrator.agent.loop import READ, Steps, Task, Timer
 from orchestrator.agent.output import Output
 from orchestrator.agent.site import Site
@@ -25,6 +24,7 @@ from orchestrator.agent.tree import Tree, end_tree
 from orchestrator.core.names import span
 from orchestrator.core.wire import Order
 from orchestrator.process import Launch
+from orchestrator.process.groups import Group
 
 UNKNOWN, IMPORTING, READY, SPAWN, BROKEN = "unknown", "importing", "ready", "spawn", "broken"
 _LARGEST = 65536

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 from orchestrator import clock, process
-from orchestrator.process.groups import Group
 from orchestrator.agent.channel import Channel
 from orchestrator.agent.foundry import BROKEN, READY, SPAWN, Foundry, order_file, spawn_argv
 from orchestrator.agent.loop import READ, Steps
@@ -17,6 +16,7 @@ from orchestrator.agent.site import Site
 from orchestrator.core.outcome import Failure
 from orchestrator.core.wire import Order
 from orchestrator.process import Launch, LaunchFault
+from orchestrator.process.groups import Group
 
 _FORK_TRIES = 2
 

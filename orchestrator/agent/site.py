@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from orchestrator.process.groups import Groups
 from orchestrator.agent.loop import Loop
 from orchestrator.agent.tree import Census
 from orchestrator.core.wire import Order
+from orchestrator.process.groups import Groups
 
 
 class Site:

@@ -12,9 +12,9 @@ import os
 from collections.abc import Callable, Generator, Mapping
 
 from orchestrator import clock, process
-from orchestrator.process.groups import Group
 from orchestrator.agent.loop import Loop, Steps
 from orchestrator.process import Entry
+from orchestrator.process.groups import Group
 
 _LOOKS = 2
 _DEPTH = 64

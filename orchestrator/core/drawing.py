@@ -11,7 +11,7 @@ from orchestrator.core.value import Value
 MOST = 80  # more phases than this are drawn as their layers
 
 SIGNS = {
-    "completed": "✓", "failed": "✗", "in_progress": "▶", "retry_wait": "↻", "cancelled": "–", "pending": "·",
+    "completed": "✓", "failed": "✗", "in_progress": "▶", "retry_wait": "↻", "cancelled": "-", "pending": "·",
 }  # fmt: skip
 COLOURS = {
     "completed": "#2e7d32", "failed": "#c62828", "in_progress": "#1565c0", "retry_wait": "#b26a00",

@@ -27,7 +27,7 @@ def test_nothing_is_active_that_was_not_set_up():
     assert {state for state in STATES if ACTIVE in FOLLOWS[state]} == {INITIALIZING, DEGRADED}
 
 
-@pytest.mark.parametrize("state", STATES - {UNINITIALIZED})
+@pytest.mark.parametrize("state", sorted(STATES - {UNINITIALIZED}))
 def test_from_everywhere_it_can_be_shut_down_and_begun_again(state):
     assert UNINITIALIZED in FOLLOWS[state]
 

@@ -85,8 +85,8 @@ CGROUP = pytest.mark.parametrize("no_cgroup", ["", "1"], ids=["cgroup", "no-cgro
 KIND = pytest.mark.parametrize("number", [1, 2], ids=["command", "python"])
 
 
-def stubborn(project: Project, timeout: float) -> None:
-    project.settings(f'kill_grace = "{GRACE}s"\ntimeout = "{timeout}s"\n')
+def stubborn(project: Project, timeout: float, grace: float = GRACE) -> None:
+    project.settings(f'kill_grace = "{grace}s"\ntimeout = "{timeout}s"\n')
     project.file("stubborn.py", STUBBORN)
     project.commands({"number": 1, "name": "command", "run": "exec python3 -I -S stubborn.py", "needs": []})
     project.file("phases/p2.py", AS_PHASE)
@@ -128,7 +128,7 @@ def test_every_descendant_is_gone_soon_after_the_deadline(project: Project, numb
 @CGROUP
 @KIND
 def test_cancel_returns_when_all_are_gone(project: Project, number: int, no_cgroup: str) -> None:
-    stubborn(project, 600)
+    stubborn(project, 600, grace=1.5)  # who does not wait for the end is back long before it
     for turn in range(number, number + ROUNDS):
         (project.root / "began").unlink(missing_ok=True)
         run = project.start("run", "--only", str(number), "--force", env={"ORCH_NO_CGROUP": no_cgroup})

@@ -49,8 +49,9 @@ def test_it_is_whole_and_says_everything():
     balance = read(found)
     words = " ".join(balance.words)
     assert {"script", "img", "link", "iframe"} & set(balance.seen) == set()
-    for number, result in found.results.items():
-        assert f"{number} {found.name(number)}" in balance.words
+    assert {f"{number} {found.name(number)}" for number in found.results} <= set(balance.words)
+    assert "2 deadline (not kept)" in balance.words
+    for result in found.results.values():
         assert result["verdict"] in words
     for text in (*found.broken_lines, *found.warning_lines, found.sentence, "20261120T100000-abcd", "NOT KEPT"):
         assert text in words
