@@ -246,7 +246,8 @@ class Project:
         while (left := self.processes()) and time.monotonic() - began < patience + PATIENCE:
             if time.monotonic() - began > patience:
                 named |= {pid: process.describe(pid) for pid in left}
-                process.insist(left)
+                table = process.scan()
+                process.insist([table[pid] for pid in left if pid in table], table)
             time.sleep(0.02)
         process.reap()
         return list(named.values())

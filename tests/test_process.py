@@ -36,7 +36,9 @@ def spawn() -> Iterator[Callable[..., int]]:
 
     yield make
     for pid in made:
-        process.insist([pid, *process.descendants(pid)], [pid])
+        table = process.scan()
+        if pid in table:
+            process.insist([table[pid], *process.below([pid], table)], table, [table[pid].group])
         try:
             os.waitpid(pid, 0)
         except ChildProcessError:
@@ -50,6 +52,11 @@ def sleeper(spawn: Callable[..., int]) -> Identity:
 
 
 # ── identity ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def alive(pid: int) -> bool:
+    entry = process.entry_of(pid)
+    return entry is not None and not entry.is_over
 
 
 def test_i_am_alive() -> None:
@@ -148,8 +155,27 @@ def test_end_group_ends_and_reaps() -> None:
 
 
 def test_never_ourselves() -> None:
-    process.insist([os.getpid(), 0, 1, -1], [os.getpgrp(), 0, 1])
-    process.ask([os.getpid(), 0])
+    me = process.entry_of(os.getpid())
+    assert me is not None
+    process.insist([me], {}, [me.group, 0, 1])
+    process.ask([me])
+
+
+def test_a_pid_that_is_used_again_is_not_hit() -> None:
+    """In a storm of forks a listing is old by the time it is used: whoever has the pid by then is a stranger."""
+    pid = process.spawn_child(["sh", "-c", "sleep 1000.76 & wait"], keep_fds=(), env=None, cwd="/")
+    (child,) = wait_for(lambda: process.children_of(pid))
+    table = process.scan()
+    earlier = table[child]._replace(ticks=table[child].ticks - 5)
+    process.insist([earlier], table, [earlier.group])
+    process.ask([earlier])
+    other_parent = {**table, pid: table[pid]._replace(ticks=table[pid].ticks - 5)}
+    process.insist([table[child]], other_parent, [table[child].group])
+    time.sleep(0.2)
+    assert alive(pid) and alive(child)
+    process.insist([table[pid], table[child]], table, [table[child].group])
+    wait_for(lambda: not alive(pid) and not alive(child))
+    process.end_group(pid)
 
 
 def test_reap_takes_who_has_ended(spawn: Callable[..., int]) -> None:

@@ -27,6 +27,7 @@ class Census:
 
     def __init__(self, loop: Loop) -> None:
         self.roots: dict[int, str] = {}  # pid -> attempt key, or "" for a template
+        self.table: Mapping[int, Entry] = {}
         self.strangers_ended = 0
         self.before_look: Callable[[], None] = lambda: None
         self.on_stranger: Callable[[], None] = lambda: None
@@ -43,11 +44,13 @@ class Census:
     def look(self, root: int | None, key: str, oldest: int | None = None) -> tuple[list[Entry], bool]:
         """(the tree of `root`, with the strangers that may be its own; whether that can be believed).
 
+        What it was taken from stays in `table`.
+
         `oldest`: nobody of that tree has a pid that was handed out before this one.
         """
         for _ in range(_LOOKS):
             before = self.strangers_ended
-            table = process.scan() if oldest is None else process.scan_from(oldest)
+            self.table = table = process.scan() if oldest is None else process.scan_from(oldest)
             # an attempt that is just being adopted has said its pid before it could be
             self.before_look()
             found = self._tree(root, key, table)
@@ -120,7 +123,7 @@ class Tree:
         found, settled = self.look()
         if settled and not found:
             return True
-        process.insist([entry.pid for entry in found], self._groups(found))
+        process.insist(found, self._census.table, self._groups(found))
         process.chase(self._is_ours, process.STORM_SECONDS)
         return False
 
@@ -145,7 +148,7 @@ def end_tree(
     found, settled = tree.look()
     if settled and not found:
         return
-    process.ask(entry.pid for entry in found)
+    process.ask(found)
     until = clock.ticking() + grace
     wait = 0.01
     while clock.ticking() < until and not is_urgent():
@@ -157,7 +160,7 @@ def end_tree(
     wait = 0.002
     while not tree.storm():
         yield from pause(wait)
-        wait = min(wait * 1.2, 1.0)
+        wait = min(wait * 1.2, 0.05)
 
 
 def find_leftovers(

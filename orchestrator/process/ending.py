@@ -4,32 +4,47 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from orchestrator import clock
 from orchestrator.core.names import Identity
 from orchestrator.process.alive import boot, host
-from orchestrator.process.table import Entry, below, children_of, describe, entry_of, environment_of, newest_pid, scan
+from orchestrator.process.table import Entry, below, describe, entry_of, environment_of, newest_pid, scan
 
 STORM_SECONDS = 0.03  # how long one assault may keep its caller from other work
 _NEAR, _QUIET, _MOST_NAMES = 24, 10, 20
 
 
-def ask(pids: Iterable[int]) -> None:
+def ask(found: Iterable[Entry]) -> None:
     """SIGTERM to each, and SIGCONT, because a stopped process hears nothing."""
-    for pid in pids:
-        _kill(pid, signal.SIGTERM)
-        _kill(pid, signal.SIGCONT)
+    for entry in found:
+        if _still(entry) is not None:
+            _kill(entry.pid, signal.SIGTERM)
+            _kill(entry.pid, signal.SIGCONT)
 
 
-def insist(pids: Iterable[int], groups: Iterable[int] = ()) -> None:
-    """SIGKILL. Groups first: a group is killed in one go, so that no member can fork meanwhile."""
-    for group in groups:
-        if group > 1 and group != os.getpgrp():
-            _kill(-group, signal.SIGKILL)
-    for pid in pids:
-        _kill(pid, signal.SIGKILL)
+def insist(found: Sequence[Entry], table: Mapping[int, Entry], groups: Collection[int] = ()) -> None:
+    """SIGKILL to each that is still who it was in `table`, below a parent that was still who it was, too.
+
+    In a storm of forks a pid is used again within seconds, and a listing takes its time: without that look, right
+    before the signal, a stranger would be hit. Parents come before their children, so that none goes on to its next
+    step. `groups`: whose members are killed in one go, so that none can fork meanwhile.
+    """
+    hit: set[int] = set()
+    for entry in found:
+        now, parent = _still(entry), table.get(entry.parent)
+        if now is None or not (parent is None or entry.parent in hit or _still(parent) is not None):
+            continue
+        if now.group in groups and now.group > 1 and now.group != os.getpgrp():
+            _kill(-now.group, signal.SIGKILL)
+        _kill(entry.pid, signal.SIGKILL)
+        hit.add(entry.pid)
+
+
+def _still(entry: Entry) -> Entry | None:
+    now = entry_of(entry.pid)
+    return now if now is not None and now.ticks == entry.ticks else None
 
 
 def _kill(pid: int, number: int) -> None:
@@ -43,7 +58,8 @@ def _kill(pid: int, number: int) -> None:
 
 def end_group(pid: int) -> None:
     """SIGKILL to the process group that our child `pid` leads, then reap the child."""
-    insist([pid], [pid])
+    _kill(-pid, signal.SIGKILL)  # it is ours, and not reaped: neither number can be anybody else's
+    _kill(pid, signal.SIGKILL)
     try:
         os.waitpid(pid, 0)
     except ChildProcessError:
@@ -68,7 +84,7 @@ def chase(is_prey: Callable[[Entry], bool], seconds: float) -> list[str]:
             entry = entry_of(pid)
             if entry is not None and not entry.is_over and is_prey(entry):
                 killed.append(describe(pid))
-                insist([pid])
+                insist([entry], {})
                 quiet = 0
         last = newest
     return killed
@@ -78,13 +94,14 @@ def end_strays(keep: Collection[int], patience: float = 5.0) -> list[str]:
     """End our children that are not in `keep`, and all below them: what came to us because its supervisor died."""
     me, names, until = os.getpid(), dict[str, None](), clock.ticking() + patience
     while clock.ticking() < until:
-        strays = [pid for pid in children_of(me) if pid not in keep]
-        names.update(dict.fromkeys(map(describe, strays)))
-        insist([*strays, *(entry.pid for entry in below(strays, scan()))])
+        table = scan()
+        strays = [one for one in table.values() if one.parent == me and not one.is_over and one.pid not in keep]
+        names.update(dict.fromkeys(describe(one.pid) for one in strays))
+        insist([*strays, *below([one.pid for one in strays], table)], table)
         met = chase(lambda entry: entry.parent == me and entry.pid not in keep, STORM_SECONDS)
         names.update(dict.fromkeys(met))
-        for pid in strays:
-            _reap_one(pid)
+        for one in strays:
+            _reap_one(one.pid)
         if not strays and not met:
             break
     return list(names)[:_MOST_NAMES]
@@ -115,14 +132,21 @@ def find_tagged(project: str | Path, agents: Collection[str], attempts: Collecti
 
     Needed only where agent and orchestrator were killed at once and took neither tree nor deadline with them.
     """
-    place, ticks, table, own = boot(), {who.pid: who.ticks for who in attempts}, scan(), os.getpid()
-    found = []
-    for entry in table.values():
-        if entry.is_over or entry.pid == own:
-            continue
-        if _is_in_session(entry, ticks, table) or _is_tagged(entry.pid, str(project), agents):
-            found.append(Identity(entry.pid, entry.ticks, place, host()))
-    return found
+    place, here = boot(), host()
+    return [Identity(one.pid, one.ticks, place, here) for one in _tagged(scan(), str(project), agents, attempts)]
+
+
+def _tagged(
+    table: Mapping[int, Entry], project: str, agents: Collection[str], attempts: Collection[Identity]
+) -> list[Entry]:
+    ticks, own = {who.pid: who.ticks for who in attempts}, os.getpid()
+    return [
+        entry
+        for entry in table.values()
+        if not entry.is_over
+        and entry.pid != own
+        and (_is_in_session(entry, ticks, table) or _is_tagged(entry.pid, project, agents))
+    ]
 
 
 def _is_in_session(entry: Entry, ticks: Mapping[int, int], table: Mapping[int, Entry]) -> bool:
@@ -150,20 +174,23 @@ def end_orphans(
     def is_prey(entry: Entry) -> bool:
         return entry.pid != os.getpid() and _is_tagged(entry.pid, str(project), agents)
 
-    left = find_tagged(project, agents, attempts)
-    names = dict.fromkeys(describe(who.pid) for who in left)
-    ask(who.pid for who in left)
+    def left() -> tuple[list[Entry], dict[int, Entry]]:
+        table = scan()
+        return _tagged(table, str(project), agents, attempts), table
+
+    found, table = left()
+    names = dict.fromkeys(describe(one.pid) for one in found)
+    ask(found)
     until = clock.ticking() + grace
-    while left and clock.ticking() < until:
+    while found and clock.ticking() < until:
         clock.pause(0.02)
-        left = find_tagged(project, agents, attempts)
+        found, table = left()
     until = clock.ticking() + patience
     while clock.ticking() < until:
-        pids = [who.pid for who in left]
-        insist([*pids, *(entry.pid for entry in below(pids, scan()))])
+        insist([*found, *below([one.pid for one in found], table)], table)
         met = chase(is_prey, STORM_SECONDS) if agents else []
         names.update(dict.fromkeys(met))
-        left = find_tagged(project, agents, attempts)
-        if not left and not met:
+        found, table = left()
+        if not found and not met:
             break
     return list(names)[:_MOST_NAMES]

@@ -11,6 +11,7 @@ import pytest
 from tests.driving import FAST, WRITES_GOLDEN, Ended, Project, masked
 
 GOLDEN = Path(__file__).parent / "golden"
+pytestmark = pytest.mark.timeout(180)  # many starts of orch in one test, on a machine that may be busy
 COMMANDS = ("run", "status", "recover", "plan", "logs", "cancel", "retry", "init", "config show", "config check")
 
 

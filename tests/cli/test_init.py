@@ -58,14 +58,14 @@ def test_the_shipped_pipeline_is_a_template_and_is_kept_once(empty: Project) -> 
     assert ran.code == 0, ran
 
 
-def test_a_template_uses_only_what_works_now(empty: Project) -> None:
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_a_template_uses_only_what_works_now(template: str, empty: Project) -> None:
     """A key or a setting that orch does not know would be refused."""
-    for template in TEMPLATES:
-        folder = empty.root / template
-        assert empty.orch("init", str(folder), "-t", template).code == 0
-        assert empty.orch("plan", "--project", str(folder)).code == 0
-        checked = empty.orch("config", "check", "--project", str(folder))
-        assert checked.code == 0, checked
+    assert empty.orch("init", "-t", template).code == 0
+    planned = empty.orch("plan")
+    assert (planned.code, planned.err) == (0, "")
+    checked = empty.orch("config", "check")
+    assert checked.code == 0, checked
 
 
 def test_whoever_shares_a_group_may_not_write_a_phase(empty: Project) -> None:
@@ -150,10 +150,11 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(argv: list[str]) -> None:
     environ = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=50, env=environ, check=False)
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=200, env=environ, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.timeout(300)  # pip three times, on a machine that may be busy
 def test_the_wheel_has_every_template(installed: Path, empty: Project) -> None:
     environ = {"PATH": os.environ["PATH"], "HOME": str(empty.scratch)}
     for template in TEMPLATES:

@@ -12,6 +12,7 @@ import pytest
 from tests.docs.reading import DOCUMENTS, Block, sections, typed
 from tests.driving import ORCH, PACKAGE, Ended, Project
 
+pytestmark = pytest.mark.timeout(180)  # a section is a handful of commands, one after the other
 CASES = [(document, name) for document in DOCUMENTS for name in sections(document)]
 
 

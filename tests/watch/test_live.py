@@ -120,6 +120,8 @@ def test_progress_of_an_older_attempt_is_not_that_of_the_one_in_progress(on_stag
     stage.step(obs.Ended(an(1), Outcome(EXITED, 75, duration_seconds=2.0)), after=1)
     stage.step(after=120)
     assert stage.case.state.phase(1).attempt == 2
+    stage.step(started_again := obs.Started(an(1, 2), 77, 3)).step(beat(1, done=9, total=10), after=1)
+    assert stage.case.state.phase(1).pid == started_again.pid
     assert "90%" not in "\n".join(stage.look())
 
 
