@@ -1,4 +1,4 @@
-"""orch status: where everything stands, from any shell, at any time. Takes no lock, writes nothing, runs no user code."""
+"""orch status: where everything stands, from any shell, at any time. No lock, no writing, no user code."""
 
 from __future__ import annotations
 
@@ -57,6 +57,7 @@ def status_lines(look: Look, *, everything: bool, columns: int = WIDEST, room: i
 def document(look: Look) -> dict[str, Any]:
     run, pulse = look.state.run, look.pulse
     done, total = look.counts()
+    planned = [(number, phase) for number, phase in sorted(look.state.phases.items()) if phase.planned]
     return {
         "run": {
             "id": run.id or None, "state": look.run_state, "pid": run.owner.pid if run.owner else None,
@@ -73,7 +74,7 @@ def document(look: Look) -> dict[str, Any]:
         ],
         "progress": {"done": done, "total": total, "percent": round(100 * done / total, 1) if total else 0.0,
                      "eta_seconds": _eta_document(look)},
-        "phases": [_phase_document(number, phase) for number, phase in sorted(look.state.phases.items()) if phase.planned],
+        "phases": [_phase_document(number, phase) for number, phase in planned],
         "recovery": [event.as_dict() for event in look.recovery.events],
         "notices": look.notices,
     }  # fmt: skip

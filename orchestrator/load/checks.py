@@ -81,7 +81,7 @@ def _spec(written: Written, values: dict[str, Any]) -> Spec:
 def _meant(key: str, written: Written) -> str:
     known = [each for each in _READ if written.is_command or each != "run"]
     found = nearest(key, known)
-    return f"{found}?" if found else f"known are {', '.join(known)}"
+    return f"did you mean {found}?" if found else f"known are {', '.join(known)}"
 
 
 def _is_whole(value: object) -> bool:
@@ -179,7 +179,7 @@ def _retry(value: Any, wrong: Wrong) -> Any:
 def _rule(name: str, rule: Any, wrong: Wrong) -> Any:
     if name not in CODES:
         found = nearest(name.upper(), list(CODES))
-        return wrong(f"retry: no class {name}", f"{found}?" if found else f"classes are {', '.join(CODES)}")
+        return wrong(f"retry: no class {name}", f"did you mean {found}?" if found else f"classes are {', '.join(CODES)}")
     default = CODES[name].retry
     if default is None:
         return wrong(
@@ -191,7 +191,7 @@ def _rule(name: str, rule: Any, wrong: Wrong) -> Any:
     for key, value in rule.items():
         if key not in _RULE:
             found = nearest(key, list(_RULE))
-            wrong(f"retry: {name}: unknown key {key}", f"{found}?" if found else f"known are {', '.join(_RULE)}")
+            wrong(f"retry: {name}: unknown key {key}", f"did you mean {found}?" if found else f"known are {', '.join(_RULE)}")
         elif (read := _RULE[key](value, lambda said, hint: wrong(f"retry: {name}: {said}", hint))) is not None:
             fields[key] = read
     return RetryRule(**fields)
@@ -247,7 +247,7 @@ def _limits(value: Any, wrong: Wrong) -> Any:
     for key, limit in value.items():
         if key not in _LIMIT:
             found = nearest(key, list(_LIMIT))
-            wrong(f"limits: unknown key {key}", f"{found}?" if found else f"known are {', '.join(_LIMIT)}")
+            wrong(f"limits: unknown key {key}", f"did you mean {found}?" if found else f"known are {', '.join(_LIMIT)}")
         elif limit is not None:
             fields[key] = _LIMIT[key](limit, lambda said, hint: wrong(f"limits: {said}", hint))
     return Limits(**fields)

@@ -90,7 +90,7 @@ def test_right_values(key, value, kept):
         ("retry", {"XYZ": {}}, "retry: no class XYZ", "classes are CONFIGURATION, VALIDATION, NOT_FOUND, PERMISSION, CONFLICT, TIMEOUT, TRANSIENT, RESOURCE, INTERRUPTED, INTERNAL, DEPENDENCY, FAILED, REJECTED"),
         ("retry", {"PERMISSION": {"tries": 1}}, "retry: PERMISSION is never retried: it is not allowed to do that, and another try changes nothing", "remove it"),
         ("retry", {"FAILED": 3}, "retry: FAILED: 3 is not a table", "retry = { FAILED = { tries = 5 } }"),
-        ("retry", {"FAILED": {"trys": 3}}, "retry: FAILED: unknown key trys", "tries?"),
+        ("retry", {"FAILED": {"trys": 3}}, "retry: FAILED: unknown key trys", "did you mean tries?"),
         ("retry", {"FAILED": {"tries": "3"}}, "retry: FAILED: tries: '3' is not a whole number from 0 up", "tries = 3"),
         ("retry", {"FAILED": {"delay": "x"}}, "retry: FAILED: delay: 'x' is not a duration", 'write seconds, or "90s", "10m", "2h", "1d"'),
         ("retry", {"FAILED": {"factor": 0.5}}, "retry: FAILED: factor: 0.5 is not a number from 1 to 100", "factor = 1"),
@@ -103,7 +103,7 @@ def test_right_values(key, value, kept):
         ("cwd", 3, "cwd: 3 is not a path", 'cwd = "data"'),
         ("cwd", "a/../../b", "cwd: a/../../b leads out of the project", "write an absolute path if that is meant"),
         ("limits", "500MB", "limits: '500MB' is not a table", 'limits = { memory = "500MB", cpu = "5m", open_files = 256 }'),
-        ("limits", {"mem": 1}, "limits: unknown key mem", "memory?"),
+        ("limits", {"mem": 1}, "limits: unknown key mem", "did you mean memory?"),
         ("limits", {"memory": "lots"}, "limits: memory: 'lots' is not a size", 'memory = "500MB", or bytes'),
         ("limits", {"memory": "5XB"}, "limits: memory: '5XB' is not a size", 'memory = "500MB", or bytes'),
         ("limits", {"memory": 500}, "limits: memory: 500 bytes is too little for any process to start", 'memory = "500MB"'),
@@ -117,7 +117,7 @@ def test_right_values(key, value, kept):
         ("run", [], "run: is empty", 'run = "make all"'),
         ("run", ["a", 1], "run: ['a', 1] is neither a command nor a list of words", 'run = "make all", or ["make", "all"]'),
         ("run", "a\0b", "run: a NUL byte cannot be in a command", "remove it"),
-        ("tiemout", 1, "unknown key tiemout", "timeout?"),
+        ("tiemout", 1, "unknown key tiemout", "did you mean timeout?"),
     ],
 )  # fmt: skip
 def test_wrong_values(key, value, message, hint):

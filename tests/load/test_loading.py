@@ -106,7 +106,7 @@ def test_all_faults_of_all_files_at_once_each_with_its_place(faults):
         }
     )
     assert found == [
-        "phases/a.py:5: phase 1: unknown key timeot: timeout?",
+        "phases/a.py:5: phase 1: unknown key timeot: did you mean timeout?",
         "phases/a.py:6: phase 1 needs itself: take it out of its needs",
         "phases/a.py:6: phase 1 needs phase 22, which does not exist: the nearest is 21",
         "phases/a.py:7: phase 1: run belongs to phases in .toml files: call the command in the function",
