@@ -86,7 +86,7 @@ def test_right_values(key, value, kept):
         ("retries", -1, "retries: -1 is not a whole number from 0 up", "retries = 3"),
         ("retries", True, "retries: True is not a whole number from 0 up", "retries = 3"),
         ("retry", 3, "retry: 3 is not a table of rules by class", "retry = { TRANSIENT = { tries = 5 } }"),
-        ("retry", {"transiant": {}}, "retry: no class transiant", "TRANSIENT?"),
+        ("retry", {"transiant": {}}, "retry: no class transiant", "did you mean TRANSIENT?"),
         ("retry", {"XYZ": {}}, "retry: no class XYZ", "classes are CONFIGURATION, VALIDATION, NOT_FOUND, PERMISSION, CONFLICT, TIMEOUT, TRANSIENT, RESOURCE, INTERRUPTED, INTERNAL, DEPENDENCY, FAILED, REJECTED"),
         ("retry", {"PERMISSION": {"tries": 1}}, "retry: PERMISSION is never retried: it is not allowed to do that, and another try changes nothing", "remove it"),
         ("retry", {"FAILED": 3}, "retry: FAILED: 3 is not a table", "retry = { FAILED = { tries = 5 } }"),
