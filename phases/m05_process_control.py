@@ -89,8 +89,8 @@ def tried(trial: Trial) -> dict[str, Any]:
 
 def end_all() -> None:
     """Whatever is below us, however it got there: nobody escapes a subreaper."""
-    while found := process.descendants(os.getpid()):
-        process.insist(found)
+    while found := process.below([os.getpid()], table := process.scan()):
+        process.insist(found, table)
         process.reap()
     process.reap()
 
@@ -152,7 +152,7 @@ def adopts_and_sees() -> dict[str, Any]:
         if entry is None or entry.parent != os.getpid():
             raise RuntimeError(f"process {leaf} did not become ours when its parent ended ({entry})")
     finally:
-        process.insist([leaf])
+        os.kill(leaf, signal.SIGKILL)
     return {"adopts_orphans": True, "sees_own_sessions": True}
 
 

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
 
+from orchestrator import process
+
+PR_SET_CHILD_SUBREAPER = 36
+
 # A case is slow when its neighbours are busy; the time limit of the whole test is what counts.
 settings.register_profile("orch", deadline=None)
 settings.load_profile("orch")
+
+
+@pytest.fixture(autouse=True)
+def _no_heirs() -> Iterator[None]:
+    """A test that made this process a subreaper leaves it as it was, and nobody whom it inherited by that."""
+    yield
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+    for entry in process.scan().values():
+        if entry.parent == os.getpid() and entry.state == "Z":
+            os.waitpid(entry.pid, os.WNOHANG)
 
 
 @pytest.fixture(autouse=True, scope="session")

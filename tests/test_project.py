@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
 import shutil
 import subprocess
-import sys
 import tomllib
 from importlib import import_module
 from importlib.util import find_spec
@@ -16,7 +13,6 @@ from pathlib import Path
 import pytest
 
 import orchestrator
-from orchestrator import config
 
 ROOT = Path(__file__).resolve().parents[1]
 PAPERS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "system/README.md")
@@ -217,55 +213,6 @@ def test_every_link_of_the_papers_leads_somewhere(paper: str) -> None:
     text = (ROOT / paper).read_text()
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
     assert [link for link in links if not (ROOT / paper).parent.joinpath(link).exists()] == []
-
-
-def orch(*words: str, project: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "orchestrator.cli", *words],
-        cwd=project, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=50,
-    )  # fmt: skip
-
-
-def commands() -> dict[str, str]:
-    """What the README's table says of each command, by the command's words."""
-    table = (ROOT / "README.md").read_text().partition("\n## Commands\n")[2].partition("\n## ")[0]
-    rows = [row for row in table.splitlines() if row.startswith("| `orch ")]
-    return {words.strip(): row for row in rows for words in re.findall(r"`orch ((?:[a-z]+ ?)+)", row)}
-
-
-@pytest.mark.parametrize("command", sorted(commands()))
-def test_every_command_of_the_readme_exists_with_its_options(command: str, tmp_path: Path) -> None:
-    done = orch(*command.split(), "--help", project=tmp_path)
-    assert done.returncode == 0, done.stderr
-    named = re.findall(r"(?<![\w-])--?[a-z][a-z-]*", commands()[command])
-    assert [option for option in named if not re.search(rf"(?<![\w-]){option}(?![\w-])", done.stdout)] == []
-
-
-def test_the_readme_leaves_out_no_command(tmp_path: Path) -> None:
-    listed = orch("--help", project=tmp_path).stdout.partition("\nCommands:\n")[2]
-    names = set(re.findall(r"^  ([a-z]+)", listed, re.MULTILINE))
-    assert {command.split()[0] for command in commands()} == names
-
-
-def test_the_first_phase_of_the_readme_runs(tmp_path: Path) -> None:
-    blocks = dict(re.findall(r"```(python|toml)\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[:2])
-    (tmp_path / "phases").mkdir()
-    (tmp_path / "phases/p01_index.py").write_text(blocks["python"])
-    (tmp_path / "phases/anything.toml").write_text(blocks["toml"])
-    (tmp_path / "texts").mkdir()
-    (tmp_path / "texts/a.txt").write_text("three short words")
-    done = orch("run", "--quiet", project=tmp_path)
-    assert done.returncode == 0, done.stderr
-    phases = json.loads((tmp_path / "system/state.json").read_text())["phases"]
-    assert phases["1"]["outputs"] == {"result": {"a.txt": 3}}
-    assert (tmp_path / "texts.tar.gz").exists()
-
-
-def test_the_settings_of_the_readme_are_right(tmp_path: Path) -> None:
-    (block,) = re.findall(r"```toml\n(jobs.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    (tmp_path / "orch.toml").write_text(block)
-    got = config.settings(tmp_path, {}, {})
-    assert (got.jobs, got.timeout, got.kill_grace, got.retry["TRANSIENT"].tries) == (8, 7200, 10, 5)
 
 
 def test_whoever_upgrades_finds_what_is_new() -> None:

@@ -179,7 +179,9 @@ def _retry(value: Any, wrong: Wrong) -> Any:
 def _rule(name: str, rule: Any, wrong: Wrong) -> Any:
     if name not in CODES:
         found = nearest(name.upper(), list(CODES))
-        return wrong(f"retry: no class {name}", f"did you mean {found}?" if found else f"classes are {', '.join(CODES)}")
+        return wrong(
+            f"retry: no class {name}", f"did you mean {found}?" if found else f"classes are {', '.join(CODES)}"
+        )
     default = CODES[name].retry
     if default is None:
         return wrong(
@@ -191,7 +193,10 @@ def _rule(name: str, rule: Any, wrong: Wrong) -> Any:
     for key, value in rule.items():
         if key not in _RULE:
             found = nearest(key, list(_RULE))
-            wrong(f"retry: {name}: unknown key {key}", f"did you mean {found}?" if found else f"known are {', '.join(_RULE)}")
+            wrong(
+                f"retry: {name}: unknown key {key}",
+                f"did you mean {found}?" if found else f"known are {', '.join(_RULE)}",
+            )
         elif (read := _RULE[key](value, lambda said, hint: wrong(f"retry: {name}: {said}", hint))) is not None:
             fields[key] = read
     return RetryRule(**fields)
