@@ -18,9 +18,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-import orchestrator
 from orchestrator import Context, Resource, process
-from phases._ground import scratch
+from phases._ground import environment, scratch
 
 PATIENCE = 30.0  # seconds after which something counts as stuck
 LEAVE_SECONDS = 5.0  # an agent needs a moment to leave after its last attempt
@@ -256,13 +255,6 @@ class Project:
 def command(project: Project, words: tuple[str, ...]) -> list[str]:
     where = [] if words == ("--version",) else ["--project", str(project.root)]
     return [sys.executable, "-m", "orchestrator.cli", *words, *where]
-
-
-def environment() -> dict[str, str]:
-    """Ours, but for what is said about this attempt; and this very orch, from wherever it was imported."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith("ORCH_") and name != "TRACEPARENT"}
-    home = str(Path(orchestrator.__file__).resolve().parents[1])
-    return {**own, "PYTHONPATH": os.pathsep.join(filter(None, (home, own.get("PYTHONPATH", ""))))}
 
 
 def as_expected(what: str, ended: Ended, codes: tuple[int, ...]) -> Ended:

@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import orchestrator
 from orchestrator import ConfigurationFault, Context, PermissionFault, PhaseError, Resource, TimeoutFault, process
 
 Say = Callable[[object], None]
@@ -184,3 +185,10 @@ def sampled(action: Callable[[], object], times: int, at_most_seconds: float = 1
         action()
         samples.append(time.perf_counter() - start)
     return samples
+
+
+def environment() -> dict[str, str]:
+    """Ours, but for what is said about this attempt; and this very orch, from wherever it was imported."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("ORCH_") and name != "TRACEPARENT"}
+    home = str(Path(orchestrator.__file__).resolve().parents[1])
+    return {**own, "PYTHONPATH": os.pathsep.join(filter(None, (home, own.get("PYTHONPATH", ""))))}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -11,9 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import orchestrator
 from orchestrator import ConfigurationFault, Context, Resource, TimeoutFault, phase
-from phases._ground import milliseconds, scratch
+from phases._ground import environment, milliseconds, scratch
 
 PHASES = 24
 STARTS = 2
@@ -106,13 +104,6 @@ def call(project: Path, *words: str) -> subprocess.CompletedProcess[str]:
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         raise TimeoutFault(f"`orch {words[0]}` on a trial project did not end within {PATIENCE:g} s") from None
-
-
-def environment() -> dict[str, str]:
-    """Ours, but for what is said about this attempt; and this very orch, from wherever it was imported."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith("ORCH_") and name != "TRACEPARENT"}
-    home = str(Path(orchestrator.__file__).resolve().parents[1])
-    return {**own, "PYTHONPATH": os.pathsep.join(filter(None, (home, own.get("PYTHONPATH", ""))))}
 
 
 def fault_of_call(word: str, done: subprocess.CompletedProcess[str]) -> Exception:

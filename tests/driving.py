@@ -12,9 +12,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
+
+import pytest
 
 import orchestrator
 from orchestrator import process
@@ -382,3 +384,21 @@ def masked(text: str, root: Path) -> str:
     for pattern, word in _MASKS:
         text = re.sub(pattern, word, text)
     return "\n".join(line.rstrip() for line in text.splitlines()) + ("\n" if text else "")
+
+
+@pytest.fixture
+def projects(tmp_path: Path) -> Iterator[Callable[[str], Project]]:
+    made: list[Project] = []
+
+    def make(name: str) -> Project:
+        made.append(Project(tmp_path / name, tmp_path / f"{name}-scratch"))
+        return made[-1]
+
+    yield make
+    left = [each for project in made for each in project.end()]
+    assert not left, f"the test left running: {left}"
+
+
+@pytest.fixture
+def project(projects: Callable[[str], Project]) -> Project:
+    return projects("project")
