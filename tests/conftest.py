@@ -11,7 +11,8 @@ from hypothesis import settings
 
 from orchestrator import process
 
-PR_SET_CHILD_SUBREAPER = 36
+PR_SET_CHILD_SUBREAPER, PR_GET_CHILD_SUBREAPER = 36, 37
+LIBC = ctypes.CDLL(None)
 
 # A case is slow when its neighbours are busy; the time limit of the whole test is what counts.
 settings.register_profile("orch", deadline=None)
@@ -22,7 +23,11 @@ settings.load_profile("orch")
 def _no_heirs() -> Iterator[None]:
     """A test that made this process a subreaper leaves it as it was, and nobody whom it inherited by that."""
     yield
-    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+    is_subreaper = ctypes.c_int()
+    LIBC.prctl(PR_GET_CHILD_SUBREAPER, ctypes.byref(is_subreaper), 0, 0, 0)
+    if not is_subreaper.value:
+        return
+    LIBC.prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
     for entry in process.scan().values():
         if entry.parent == os.getpid() and entry.state == "Z":
             os.waitpid(entry.pid, os.WNOHANG)
