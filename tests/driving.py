@@ -29,8 +29,8 @@ WRITES_GOLDEN = os.environ.get("ORCH_TEST_GOLDEN") == "write"
 PATIENCE = 30.0
 FAST = 'kill_grace = "0.3s"\n[retry.FAILED]\ntries = 0\n'
 
-# A shell of its own, with the terminal on descriptor 0 as its controlling terminal.
-_ON_TERMINAL = "import os, sys, fcntl, termios; os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+# A shell of its own, with the terminal on descriptor 0 as its controlling terminal. Tests in the background ignore Ctrl-C.
+_ON_TERMINAL = "import os, signal, sys, fcntl, termios; signal.signal(2, signal.SIG_DFL); os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
 # Without CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH modes of files hold for root, too.
 _MORTAL = (
     "import ctypes, os, sys\n"
