@@ -1,4 +1,4 @@
-# make run, make test, make core, make crash, make check, make clean.
+# make run, make test, make core, make crash, make soak, make check, make clean.
 # Everything is installed into .venv when it is first needed, and again when pyproject.toml changes.
 
 SHELL := /bin/sh
@@ -19,19 +19,23 @@ WORKERS := $(if $(T)$(K),0,logical)
 # How far `make crash` goes, in percent of the rounds that the project promises.
 CRASH ?= 100
 
+# How long `make soak` goes on.
+HOURS ?= 0.17
+
 # A virtual environment holds absolute paths and a link to its Python: moved, or without that Python, it is made anew.
 HERE := $(shell [ -x $(PY) ] && cat .venv/made-in 2>/dev/null)
 ifneq ($(HERE),$(CURDIR))
 .venv/made-in: again
 endif
 
-.PHONY: help run test core crash lint check format clean again
+.PHONY: help run test core crash soak lint check format clean again
 
 help:
 	@echo 'make run              install what is needed, then run the shipped pipeline (orch run --from -8 --to 15)'
 	@echo 'make test             all tests;  T=tests/core/test_retry.py: one file;  K=backoff: those with that word'
 	@echo 'make core             the fast two seconds: the tests of the core'
 	@echo 'make crash            the long hazards: kill -9, stubborn trees, races; CRASH=10: a tenth of the rounds, SEED=7'
+	@echo 'make soak             ten minutes of runs under faults: nothing grows, nothing is lost; HOURS=8: a night'
 	@echo 'make check            format, lint, types, then all tests'
 	@echo 'make format           let ruff put the code into shape'
 	@echo 'make clean            remove .venv and every cache'
@@ -47,6 +51,9 @@ core: .venv/ready-to-test
 
 crash: .venv/ready-to-test
 	@ORCH_TEST_TIMES=$(CRASH) ORCH_TEST_SEED=$(SEED) $(PYTEST) -n $(WORKERS) --maxprocesses=4 $(if $(K),-k '$(K)') $(or $(T),tests/crash)
+
+soak: .venv/ready-to-test
+	@ORCH_TEST_SOAK=$$(awk 'BEGIN { print $(HOURS) * 3600 }') ORCH_TEST_SEED=$(SEED) $(PYTEST) -n 0 -s tests/crash/test_soak.py
 
 lint: .venv/ready-to-test
 	@$(PY) -m ruff format --check .

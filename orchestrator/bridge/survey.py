@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,6 +37,11 @@ def _life(identity: Identity) -> str:
     return DEAD if found == process.DEAD else ALIVE
 
 
+def is_dead(folder: Path) -> bool:
+    """Whoever lives keeps their folder: it is the way to them, and to what they still have in hand."""
+    return _look(folder).life == DEAD
+
+
 def read_identity(folder: Path) -> Identity | None:
     try:
         return Identity.from_dict(json.loads((folder / "identity.json").read_text()))
@@ -46,7 +52,7 @@ def read_identity(folder: Path) -> Identity | None:
 def outcomes(folder: Path) -> list[tuple[AttemptId, Outcome, Path]]:
     """Outcomes that nobody has taken. One that cannot be read is left where it is: its attempt counts as lost."""
     found = []
-    for path in sorted((folder / "outcomes").glob("*.json")):
+    for path in _outcome_files(folder):
         try:
             data: dict[str, Any] = json.loads(path.read_text())
             found.append((AttemptId.parse(data["attempt"]), Outcome.from_dict(data["outcome"]), path))
@@ -62,5 +68,14 @@ def take(folder: Path, attempt: AttemptId) -> None:
 
 def clear(folder: Path) -> None:
     """A dead agent's folder whose outcomes are all taken; its log is kept only while there is something to explain."""
-    if not any((folder / "outcomes").glob("*.json")):
+    if not _outcome_files(folder):
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _outcome_files(folder: Path) -> list[Path]:
+    """None where an agent that leaves takes its folder along while we look."""
+    place = folder / "outcomes"
+    try:
+        return sorted(place / name for name in os.listdir(place) if name.endswith(".json") and name[0] != ".")
+    except OSError:
+        return []

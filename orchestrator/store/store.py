@@ -108,8 +108,9 @@ class JournalStore:
 
     def _write_snapshot(self, *, durable: bool) -> None:
         data = self._encoder.encode(self._state, self._position)
-        with _writing(self._system, self):
-            disk.replace(self._system / "state.json", data, durable=durable)
+        path = self._system / "state.json"
+        with _writing(path, self):
+            disk.replace(path, data, durable=durable)
         self._size, self._dirty = len(data), False
 
     def _open(self, loaded: Loaded) -> None:

@@ -11,7 +11,7 @@ from phases._page import COSTS
 NAMES = {
     -8: "host", -7: "clock", -6: "file_system", -5: "process_control", -4: "settings", -3: "state_and_journal",
     -2: "services", -1: "baseline", 0: "gate", 1: "take_over", 2: "deadline", 3: "agent_lost", 4: "retries",
-    5: "parallel", 6: "overlap", 15: "report",
+    5: "parallel", 6: "overlap", 10: "disk_full", 11: "damaged", 15: "report",
 }  # fmt: skip
 CHECKS = [{"expected": f"promise {number}", "kept": True, "found": "as expected", "grave": ""} for number in range(5)]
 

@@ -16,11 +16,11 @@ from phases import p01_take_over, p02_deadline, p03_agent_lost, p04_retries, p05
 from tests.phases.drilling import left_in
 
 ROOT = Path(__file__).resolve().parents[2]
-GROUND, DRILLS = list(range(-8, 1)), list(range(1, 7))
+GROUND, DRILLS = list(range(-8, 1)), [*range(1, 7), 10, 11]
 NUMBERS = [*GROUND, *DRILLS, 15]
 NAMES = (
     "host clock file_system process_control settings state_and_journal services baseline gate"
-    " take_over deadline agent_lost retries parallel overlap report"
+    " take_over deadline agent_lost retries parallel overlap disk_full damaged report"
 ).split()
 # What a machine that does much else besides need not keep: all of it is about time.
 SLOW = {
@@ -53,7 +53,7 @@ def test_each_phase_says_what_it_needs_and_is_never_tried_again(checkout):
     assert sorted(found) == NUMBERS
     assert [found[number].name for number in NUMBERS] == NAMES
     needs = {-8: (), **dict.fromkeys(range(-7, -1), (-8,)), -1: (-6, -5, -3), 0: tuple(GROUND[:-1])}
-    needs |= {1: (0,), 4: (0,), 2: (1, 4), 3: (2,), 6: (3,), 5: (1, 2, 3, 4, 6), 15: (*GROUND, *DRILLS)}
+    needs |= {1: (0,), 4: (0,), 2: (1, 4), 3: (2,), 6: (3,), 5: (1, 2, 3, 4, 6, 10, 11), 10: (6,), 11: (6,), 15: (*GROUND, *DRILLS)}
     assert {number: spec.needs for number, spec in found.items()} == needs
     assert all(spec.retries == 0 and spec.timeout and spec.title.endswith(".") for spec in found.values())
 
