@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
-STORE = ("lines", "journal", "snapshot", "reading", "store", "lock", "taking", "asks", "heartbeat", "check", "mending", "upgrade")
+STORE = ("lines", "journal", "snapshot", "reading", "store", "lock", "taking", "asks", "heartbeat")
 TARGETS = [f"orchestrator/store/{name}.py" for name in STORE] + ["orchestrator/process/alive.py", "orchestrator/core/reconcile.py"]
 MORE_TESTS = {"store": ["tests/store"], "process": ["tests/test_process.py"], "core": ["tests/core/test_reconcile.py", "tests/core/test_model.py"]}
 SECONDS = 120  # a mutant that hangs is noticed, too
