@@ -92,19 +92,20 @@ def chase(is_prey: Callable[[Entry], bool], seconds: float) -> list[str]:
 
 def end_strays(keep: Collection[int], patience: float = 5.0) -> list[str]:
     """End our children that are not in `keep`, and all below them: what came to us because its supervisor died."""
-    me, names, until = os.getpid(), dict[str, None](), clock.ticking() + patience
+    me, names, until = os.getpid(), dict[str, str](), clock.ticking() + patience
     while clock.ticking() < until:
         table = scan()
         strays = [one for one in table.values() if one.parent == me and not one.is_over and one.pid not in keep]
-        names.update(dict.fromkeys(describe(one.pid) for one in strays))
+        known = [describe(one.pid) for one in strays]
         insist([*strays, *below([one.pid for one in strays], table)], table)
         met = chase(lambda entry: entry.parent == me and entry.pid not in keep, STORM_SECONDS)
-        names.update(dict.fromkeys(met))
+        for name in (*known, *met):  # one that is dying has a shorter name, and may be met once more
+            names.setdefault(name.partition(" ")[0], name)
         for one in strays:
             _reap_one(one.pid)
         if not strays and not met:
             break
-    return list(names)[:_MOST_NAMES]
+    return list(names.values())[:_MOST_NAMES]
 
 
 def _reap_one(pid: int) -> None:
