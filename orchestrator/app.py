@@ -147,6 +147,7 @@ class Holding:
         self._closing.append(self.inbox.close)
         self.asks = Asks(self.system)
         self._closing.append(self.asks.close)
+        self.found.notes += self.asks.notices
         process.become_subreaper()
         record = Record(self.system / "logs" / "orchestrator.log")
         self.bridge = LocalBridge(

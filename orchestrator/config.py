@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from orchestrator.core.names import seconds
+from orchestrator import disk
+from orchestrator.core.names import readable, seconds
 from orchestrator.core.setting import (
     BY_NAME,
     BYTES,
@@ -136,7 +137,7 @@ def _inner(tree: dict[str, Any], tables: list[str]) -> dict[str, Any]:
 
 def _read(path: Path, faults: list[str]) -> str:
     try:
-        return path.read_text("utf-8")
+        return disk.read(path).decode("utf-8").replace("\r\n", "\n")
     except (FileNotFoundError, NotADirectoryError):
         return ""
     except UnicodeDecodeError as error:
@@ -191,8 +192,9 @@ def _checked(layer: Layer, faults: list[str]) -> dict[str, tuple[Any, str]]:
         checked = _model(by_table(), layer.tree).model_validate(layer.tree, strict=layer.strict)
     except ValidationError as invalid:
         for error in invalid.errors(include_url=False):
-            name = _printable(".".join(map(str, error["loc"])))
-            faults.append(f"{layer.where(name)}: {_sentence(name, error, _as_given(layer.tree, error['loc']))}")
+            name = readable(".".join(map(str, error["loc"])))
+            said = readable(_sentence(name, error, _as_given(layer.tree, error["loc"])))
+            faults.append(f"{layer.where(name)}: {said}")
         return {}
     return {name: (value, layer.where(name)) for name, value in _leaves(checked.model_dump())}
 
@@ -281,14 +283,10 @@ def _as_given(tree: Any, path: tuple[Any, ...]) -> Any:
     return tree
 
 
-def _printable(text: str) -> str:
-    return text if text.isprintable() else text.encode("unicode_escape").decode()
-
-
 def _toml(value: object) -> str:
     if isinstance(value, dict | list):
         return "a table" if isinstance(value, dict) else "a list"
-    text = json.dumps(value, ensure_ascii=False, default=str)
+    text = readable(json.dumps(value, ensure_ascii=False, default=str))
     return text if len(text) <= 60 else text[:57] + "..."
 
 

@@ -6,7 +6,11 @@ write or sync is never tried again on the same file: the kernel may have dropped
 
 from __future__ import annotations
 
+import errno
+import math
 import os
+import shutil
+import stat
 from pathlib import Path
 
 PRIVATE_FILE, PRIVATE_FOLDER = 0o600, 0o700
@@ -23,7 +27,11 @@ def make_folder(path: Path) -> None:
             os.mkdir(folder, PRIVATE_FOLDER)
         except FileExistsError:
             continue
-        sync_folder(folder.parent)
+        try:
+            sync_folder(folder.parent)
+        except OSError:
+            os.rmdir(folder)  # else the next call would take it for one whose name is safe
+            raise
 
 
 def sync_folder(path: Path) -> None:
@@ -53,15 +61,45 @@ def replace(path: Path, data: bytes, *, durable: bool) -> None:
         draft.unlink(missing_ok=True)
         raise
     os.close(fd)
-    os.rename(draft, path)
+    try:
+        os.rename(draft, path)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise
     if durable:
         sync_folder(path.parent)
 
 
-def remove_drafts(folder: Path) -> None:
-    """What a killed writer had not yet renamed; called by the one who may write there."""
+def read(path: Path, offset: int = 0, most: int = -1) -> bytes:
+    """What a file holds; an OSError says so where something else has its name: opening a pipe would wait for ever."""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    kind = kind_of(os.fstat(fd).st_mode)
+    if kind != FILE:
+        os.close(fd)
+        raise OSError(errno.EINVAL, f"{kind} stands where a file should", str(path))
+    with open(fd, "rb") as file:
+        file.seek(offset)
+        return file.read(most)
+
+
+def kind_of(mode: int) -> str:
+    return next((name for kind, name in _KINDS.items() if stat.S_IFMT(mode) == kind), "a device")
+
+
+FILE, FOLDER, PIPE, SOCKET, LINK = "a file", "a folder", "a named pipe", "a socket", "a symbolic link"
+_KINDS = {
+    stat.S_IFREG: FILE, stat.S_IFDIR: FOLDER, stat.S_IFIFO: PIPE, stat.S_IFSOCK: SOCKET, stat.S_IFLNK: LINK,
+}  # fmt: skip
+
+
+def remove_drafts(folder: Path, before: float = math.inf) -> None:
+    """What a killed writer had not yet renamed; where others may be writing just now, only what is older than that."""
     for draft in folder.glob(".*.new"):
-        draft.unlink(missing_ok=True)
+        try:
+            if draft.stat().st_mtime < before:
+                draft.unlink()
+        except FileNotFoundError:
+            continue  # renamed by now
 
 
 class Appender:
@@ -85,6 +123,23 @@ class Appender:
         os.close(self._fd)
 
 
+def confirm(path: Path) -> None:
+    """The last line and the file's name are on the disk from now on, whoever wrote them.
+
+    The line is written again: a sync alone may say yes to what one that failed has dropped.
+    """
+    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        data = os.pread(fd, os.fstat(fd).st_size, 0)
+        start = data.rfind(b"\n", 0, max(0, len(data) - 1)) + 1
+        if os.pwrite(fd, data[start:], start) != len(data) - start:
+            raise OSError(errno.EIO, "written only in part", str(path))
+        os.fdatasync(fd)
+    finally:
+        os.close(fd)
+    sync_folder(path.parent)
+
+
 def remove(path: Path) -> None:
     """Gone for good; that it was gone already is no fault."""
     try:
@@ -92,6 +147,26 @@ def remove(path: Path) -> None:
     except FileNotFoundError:
         return
     sync_folder(path.parent)
+
+
+def cut(path: Path, size: int) -> None:
+    """The file ends there, also after power loss."""
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        if os.fstat(fd).st_size > size:
+            os.ftruncate(fd, size)
+            os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def drop(path: Path) -> None:
+    """Whatever has that name is gone, a folder with all in it; that it was gone already is no fault."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+        sync_folder(path.parent)
+    elif os.path.lexists(path):
+        remove(path)
 
 
 def file_system(path: Path) -> str:

@@ -5,11 +5,12 @@ Apart from app.py so that a command that only looks loads neither the lock's lib
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from orchestrator import clock, process
 from orchestrator.bridge.survey import survey
-from orchestrator.config import Settings
+from orchestrator.config import Settings, settings
 from orchestrator.core.agenda import Agenda
 from orchestrator.core.decide import decide
 from orchestrator.core.draft import Decision, Mode
@@ -18,6 +19,7 @@ from orchestrator.core.plan import Plan, Rules
 from orchestrator.core.reconcile import Finding, reconcile
 from orchestrator.core.state import State
 from orchestrator.core.table import DONE, RETRY_WAIT
+from orchestrator.errors import SettingsError
 from orchestrator.load.definitions import Definitions
 from orchestrator.load.loading import glance, peek
 from orchestrator.store import heartbeat
@@ -33,15 +35,34 @@ class Look:
         loaded = read_state(self.system)
         self.notices = loaded.notices
         self.state, self.findings = loaded.state, survey(self.system, loaded.state.agents)
-        self.owner = process.is_alive(self.state.run.owner) if self.state.run.owner else process.DEAD
         self.pulse = heartbeat.read(self.system, clock.now())
+        self.owner = self._life_of_owner()
         self.recovery = Decision((), ())
         definitions = peek(root, cache_of(root)) if reads_files else None
         if definitions is None and reads_files:
             self.notices += [f"{fault}" for fault in glance(root)]
         if self.owner == process.DEAD:
-            plan = _plan(definitions, Rules())
+            plan = _plan(definitions, self._rules(root))
             self._lay_over(decision_of_recovery(plan, self.state, self.findings))
+
+    def _life_of_owner(self) -> str:
+        """One of whom nobody can say from here whether it lives (another host, a container) lives while it beats."""
+        run, pulse = self.state.run, self.pulse
+        life = process.is_alive(run.owner) if run.owner else process.DEAD
+        if life != process.UNKNOWABLE:
+            return life
+        beats = pulse is not None and pulse.identity == run.owner and not pulse.stopped
+        return process.ALIVE if beats and pulse and pulse.age <= run.heartbeat_timeout else process.DEAD
+
+    def _rules(self, root: Path) -> Rules:
+        """The project's own where an outcome waits on which they decide; else reading them would only cost time."""
+        if not any(finding.outcomes for finding in self.findings):
+            return Rules()
+        try:
+            return rules_of(settings(root, {}, os.environ))
+        except SettingsError as error:
+            self.notices.append(f"{error}; what waits to be recovered is shown as the defaults would have it")
+            return Rules()
 
     def _lay_over(self, recovery: Decision) -> None:
         self.recovery = recovery

@@ -37,6 +37,6 @@ def _holds_logs(folder: Path) -> bool:
 
 
 def _checked(folder: Path, origin: str) -> Path:
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # of a name that is too long, too
         raise UsageError(f"{origin}: {folder} is not a folder", "give the folder that has phases/ in it")
     return Path(os.path.abspath(folder))

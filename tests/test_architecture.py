@@ -22,14 +22,14 @@ PACKAGE = "orchestrator"
 
 # In the core, among the small hands of floor 2 and on the floor that joins them the order is that of reading: each may know those before it.
 CORE = (
-    "value", "names", "outcome", "spec", "slot", "integration", "wire", "setting", "graph", "cachekey",
+    "formats", "value", "names", "outcome", "spec", "slot", "integration", "wire", "setting", "graph", "cachekey",
     "events", "table", "state", "observations", "actions", "stuck", "retry", "plan", "agenda",
-    "draft", "asking", "decide", "reconcile", "story", "drawing", "eta",
+    "flaw", "draft", "asking", "decide", "reconcile", "story", "drawing", "eta",
 )  # fmt: skip
 HANDS = (
     "ports", "clock", "disk", "process", "project", "signals", "config", "author", "context", "phasefile", "inbox",
 )  # fmt: skip
-JOINTS = ("look", "app")
+JOINTS = ("look", "fsck", "app")
 
 # Imports go strictly downwards, and rooms on one floor are strangers.
 FLOORS = {

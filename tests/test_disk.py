@@ -147,3 +147,30 @@ def test_nothing_is_inherited_by_other_programs(tmp_path):
     appender = Appender(tmp_path / "a")
     assert not os.get_inheritable(appender._fd)
     appender.close()
+
+
+def test_confirming_writes_the_last_line_again_and_syncs_it_and_its_name(tmp_path, syncs, monkeypatch):
+    path = tmp_path / "lines"
+    path.write_bytes(b"one\ntwo\nthree\n")
+    written: list[tuple[bytes, int]] = []
+    real = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda fd, data, at: written.append((bytes(data), at)) or real(fd, data, at))
+    disk.confirm(path)
+    assert written == [(b"three\n", 8)] and path.read_bytes() == b"one\ntwo\nthree\n"
+    assert syncs.told == [("fdatasync", "lines"), ("fsync", tmp_path.name)]
+    path.write_bytes(b"")
+    disk.confirm(path)
+    assert path.read_bytes() == b""
+
+
+def test_a_folder_whose_name_could_not_be_made_safe_is_not_taken_for_one_that_is(tmp_path, monkeypatch):
+    def refuse(path: Path) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(disk, "sync_folder", refuse)
+        with pytest.raises(OSError, match="Input/output error"):
+            disk.make_folder(tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    disk.make_folder(tmp_path / "new")
+    assert (tmp_path / "new").is_dir()

@@ -221,11 +221,11 @@ class Agent:
         connection.link = self._link
         self._owner, self._epoch = connection, epoch
         self._site.configure(message.get("settings", {}), is_heir=epoch != self._first_epoch)
-        connection.put(self._link.send("welcome", **self._roster()))
-        if is_new:
+        if is_new:  # before the welcome: what is neither told by then nor in the roster has never been here
             for key, outcome in self._untaken.items():
                 self._say("ended", attempt=key, outcome=outcome.as_dict())
-        else:
+        connection.put(self._link.send("welcome", **self._roster()))
+        if not is_new:
             connection.put(self._link.replay(int(message.get("seen", 0))))
         if epoch == self._first_epoch:
             self._foundry.warm()

@@ -9,12 +9,12 @@ from pathlib import Path
 from orchestrator import disk
 from orchestrator.agent.loop import Loop, Timer
 from orchestrator.agent.site import Site
+from orchestrator.core import formats
 from orchestrator.core.names import AttemptId
 from orchestrator.core.outcome import Outcome
 
 PATIENCE_SECONDS = 0.25
 RETRY_SECONDS = 2.0
-VERSION = 1
 
 
 class Untaken:
@@ -71,7 +71,7 @@ class Untaken:
         self._timers.pop(key, None)
         if key not in self._outcomes or key in self._written:
             return
-        data = {"attempt": key, "outcome": self._outcomes[key].as_dict(), "version": VERSION}
+        data = {"attempt": key, "outcome": self._outcomes[key].as_dict(), "version": formats.VERSION}
         path = self._path(key)
         try:
             disk.make_folder(path.parent)

@@ -52,6 +52,7 @@ class Conversation:
         self.is_watched = False
         self.backoff = Backoff()
         self._link = Link()
+        self._is_resuming = False  # what is numbered waits for the welcome: it must not overtake what was lost
         self._out = bytearray()
         self._adopt(sock)
 
@@ -77,7 +78,9 @@ class Conversation:
         self._send(self._link.send("hello", v=VERSION, epoch=epoch, owner=who, seen=self._link.seen, settings=settings))
 
     def say(self, kind: str, **fields: Any) -> None:
-        self._send(self._link.send(kind, **fields))
+        data = self._link.send(kind, **fields)
+        if not self._is_resuming:
+            self._send(data)
 
     def ping(self) -> None:
         self.say("ping", t=clock.ticking())
@@ -126,9 +129,10 @@ class Conversation:
         self._adopt(sock)
         self._out.clear()
         self._link.reconnected()
-        self.closed, self.backoff = "", Backoff()
+        self.closed, self.backoff, self._is_resuming = "", Backoff(), True
 
     def replay(self, seen: int) -> None:
+        self._is_resuming = False
         self._send(self._link.replay(seen))
 
     def close(self) -> None:
@@ -152,6 +156,16 @@ class Conversation:
             self.sent += 1
             self._out += data
             self.flush()
+
+
+def connect_or_none(folder: Path) -> socket.socket:
+    """The same; where that fails, a socket at whose other end nobody is: it counts as cut off, and is tried again."""
+    try:
+        return connect(folder)
+    except OSError:
+        ours, theirs = socket.socketpair()
+        theirs.close()
+        return ours
 
 
 def connect(folder: Path) -> socket.socket:

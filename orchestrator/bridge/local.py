@@ -15,7 +15,7 @@ from typing import Any
 
 from orchestrator import clock, disk, process
 from orchestrator.bridge import survey
-from orchestrator.bridge.conversation import Conversation, connect
+from orchestrator.bridge.conversation import Conversation, connect, connect_or_none
 from orchestrator.core import actions as act
 from orchestrator.core import observations as obs
 from orchestrator.core.integration import (
@@ -31,7 +31,7 @@ from orchestrator.core.integration import (
 )
 from orchestrator.core.names import AttemptId, Identity
 from orchestrator.core.outcome import NEVER_STARTED, Outcome
-from orchestrator.core.reconcile import ALIVE, DEAD, Finding
+from orchestrator.core.reconcile import ALIVE, DEAD, UNKNOWABLE, Finding
 from orchestrator.core.wire import VERSION
 from orchestrator.errors import InternalFault
 from orchestrator.ports import Inbox, Sources
@@ -53,14 +53,15 @@ class LocalBridge:
         self._root, self._agents = root, root / "system" / "agents"
         self._inbox, self._sources, self._owner, self._settings = inbox, sources, owner, settings
         self._silence = silence
-        # Ordered by the lock, that clock and this boot: a later holder always has the higher number.
-        self._epoch = int(clock.ticking() * 1e9)
+        # Ordered by the lock, that clock and this boot: a later holder always has the higher number, wherever it runs.
+        self._epoch = int((clock.ticking() - clock.shift("boottime")) * 1e9)
         self._state, self._changes = UNINITIALIZED, [UNINITIALIZED]
         self._own: Conversation | None = None
         self._others: dict[str, Conversation] = {}
         self._keeper: dict[AttemptId, str] = {}  # which agent has it
         self._starts: list[float] = []
-        self._restarts = 0
+        self._spawned = self._restarts = 0
+        self._hidden = False  # is there an agent of which nobody can say from here whether it lives?
         self._pinged_at = clock.ticking()
         self._setting_up = threading.RLock()
 
@@ -131,6 +132,7 @@ class LocalBridge:
 
         One whose folder somebody took away can never be reached again: it is ended, as a dead one is swept after.
         """
+        self._hidden = any(finding.life == UNKNOWABLE for finding in findings)
         return [self._greeted(finding) if finding.life == ALIVE else finding for finding in findings]
 
     def sweep(self, findings: list[Finding], attempts: list[Identity]) -> list[str]:
@@ -171,7 +173,8 @@ class LocalBridge:
     def _spawn(self) -> Conversation | None:
         if not self._may_start():
             return None
-        name = f"{os.getpid()}-{self._epoch % 10**9:09d}-{len(self._starts)}"
+        self._spawned += 1  # no two agents ever share a name: it is their folder, and says whose an attempt is
+        name = f"{os.getpid()}-{self._epoch % 10**9:09d}-{self._spawned}"
         folder = self._agents / name
         disk.make_folder(folder)
         ours, theirs = socket.socketpair()
@@ -201,24 +204,18 @@ class LocalBridge:
         return False
 
     def _greeted(self, finding: Finding) -> Finding:
-        """The finding with its roster, or without if it does not answer: then it keeps what it has."""
+        """The finding with its roster; without if it does not answer: it keeps what it has, and is waited for."""
         folder = self._agents / finding.agent
         if not folder.exists() and finding.identity is not None:
             process.end_by_identity(finding.identity, 1.0)
             return finding.replace(life=DEAD)
-        try:
-            conversation = Conversation(connect(folder), finding.agent, finding.identity)
-        except OSError:
-            return finding
+        conversation = Conversation(connect_or_none(folder), finding.agent, finding.identity)
         conversation.greet(self._epoch, self._owner, self._settings)
         until = clock.ticking() + 2.0
         news: list[obs.Observation] = []
         while conversation.roster is None and not conversation.closed and clock.ticking() < until:
             news += self._read(conversation)
             clock.pause(0.002)
-        if conversation.roster is None:
-            conversation.close()
-            return finding
         self._others[finding.agent] = conversation
         self._watch(conversation)
         told = {seen.attempt: seen.outcome for seen in news if isinstance(seen, obs.Ended)}
@@ -281,7 +278,7 @@ class LocalBridge:
         who = conversation.process
         if who is None or process.is_alive(who) not in (process.ALIVE, process.STOPPED):
             return False
-        if conversation.roster is not None and clock.ticking() - conversation.heard_at <= self._silence:
+        if clock.ticking() - conversation.heard_at <= self._patience(conversation):
             return True
         process.end_by_identity(who, 0.0)
         return False
@@ -304,7 +301,7 @@ class LocalBridge:
 
     def _start(self, action: act.StartAttempt) -> None:
         attempt = action.order.attempt
-        if self._own is None or self._own.closed:
+        if self._own is None or self._own.closed or not self.agent:  # the one it was meant for was ended just now
             self._inbox.put(obs.Ended(attempt, Outcome(NEVER_STARTED)))
             return
         self._keeper[attempt] = self._own.agent
@@ -312,10 +309,11 @@ class LocalBridge:
 
     def _stop(self, action: act.StopAttempt) -> None:
         conversation = self._conversation(self._keeper.get(action.attempt, ""))
-        if conversation is None:
-            self._inbox.put(obs.Ended(action.attempt, Outcome(NEVER_STARTED)))
-        else:
+        if conversation is not None:
             conversation.say("stop", attempt=action.attempt.key, insist=action.insist, why=action.why)
+        elif not self._hidden and all(one.roster is not None for one in self._others.values()):
+            # Else it may be with one that has not been heard yet: said again when it is, and after a while by the net.
+            self._inbox.put(obs.Ended(action.attempt, Outcome(NEVER_STARTED)))
 
     def _take(self, attempt: AttemptId) -> None:
         keeper = self._keeper.pop(attempt, None)
@@ -326,15 +324,15 @@ class LocalBridge:
         for folder in self._agents.glob("*"):
             if (folder / "outcomes" / f"{attempt}.json").exists():
                 survey.take(folder, attempt)
-                survey.clear(folder)
+                if survey.is_dead(folder):
+                    survey.clear(folder)
 
     def _read(self, conversation: Conversation) -> list[obs.Observation]:
         seen: list[obs.Observation] = []
         for message in conversation.hear():
             seen += self._understand(conversation, message)
         if conversation.closed:
-            known = conversation.roster is not None or conversation is self._own
-            seen += self._lost(conversation) if known else []
+            seen += self._lost(conversation) if conversation in self._conversations() else []
         return seen
 
     def _understand(self, conversation: Conversation, message: dict[str, Any]) -> list[obs.Observation]:
@@ -362,10 +360,11 @@ class LocalBridge:
         }
         for attempt in conversation.roster:
             self._keeper[attempt] = conversation.agent
-        if again:
-            conversation.replay(message["seen"])
+        conversation.replay(message["seen"])
         if conversation is not self._own:
-            return []
+            known = again or conversation.agent not in self._others  # else it was waited for
+            joined = obs.AgentJoined(conversation.agent, conversation.identity, tuple(conversation.roster), False)
+            return [] if known else [joined]
         if self._state != ACTIVE:
             self._become(ACTIVE, f"agent {conversation.agent} welcomed us")
         return [obs.AgentJoined(conversation.agent, conversation.identity, tuple(conversation.roster))]
@@ -379,7 +378,7 @@ class LocalBridge:
         return next((one for one in self._conversations() if one.agent == agent), None)
 
     def _patience(self, conversation: Conversation) -> float:
-        return self._silence if conversation.identity is not None else WELCOME_WITHIN
+        return WELCOME_WITHIN if conversation is self._own and conversation.identity is None else self._silence
 
     def _put_all(self, seen: list[obs.Observation]) -> None:
         for observation in seen:

@@ -10,22 +10,26 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import disk, process
+from orchestrator.core import formats
 from orchestrator.core.names import AttemptId, Identity
 from orchestrator.core.outcome import Outcome
 from orchestrator.core.reconcile import ALIVE, DEAD, UNKNOWABLE, Finding
+from orchestrator.core.wire import VERSION as WIRE
+from orchestrator.errors import CODES
 
 
 def survey(system: Path, known: Mapping[str, Identity]) -> list[Finding]:
     """One finding for each agent that has a folder, and for each that is `known` and alive although it has none."""
     folders = sorted(path for path in (system / "agents").glob("*") if path.is_dir())
-    found = [_look(folder) for folder in folders]
+    found = [_look(folder, known.get(folder.name)) for folder in folders]
     names = {finding.agent for finding in found}
     strays = [(agent, who, _life(who)) for agent, who in known.items() if agent not in names]
     return [*found, *(Finding(agent, life, who) for agent, who, life in strays if life != DEAD)]
 
 
-def _look(folder: Path) -> Finding:
-    identity = read_identity(folder)
+def _look(folder: Path, known: Identity | None = None) -> Finding:
+    """An identity that cannot be read makes nobody dead whom the journal knows, too."""
+    identity = read_identity(folder) or known
     life = DEAD if identity is None else _life(identity)
     return Finding(folder.name, life, identity, None, {attempt: outcome for attempt, outcome, _ in outcomes(folder)})
 
@@ -44,21 +48,50 @@ def is_dead(folder: Path) -> bool:
 
 def read_identity(folder: Path) -> Identity | None:
     try:
-        return Identity.from_dict(json.loads((folder / "identity.json").read_text()))
-    except (OSError, ValueError, KeyError, TypeError):
+        return Identity.from_dict(json.loads(disk.read(folder / "identity.json")))
+    except (OSError, *formats.MALFORMED):
         return None
+
+
+def identity_document(agent: str, who: Identity) -> bytes:
+    """As the agent itself writes it."""
+    return json.dumps({"agent": agent, **who.as_dict(), "version": WIRE}).encode()
 
 
 def outcomes(folder: Path) -> list[tuple[AttemptId, Outcome, Path]]:
     """Outcomes that nobody has taken. One that cannot be read is left where it is: its attempt counts as lost."""
-    found = []
-    for path in _outcome_files(folder):
-        try:
-            data: dict[str, Any] = json.loads(path.read_text())
-            found.append((AttemptId.parse(data["attempt"]), Outcome.from_dict(data["outcome"]), path))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            continue
-    return found
+    read = [(path, read_outcome(path)) for path in outcome_files(folder)]
+    return [(*found, path) for path, found in read if found is not None]
+
+
+def read_outcome(path: Path) -> tuple[AttemptId, Outcome] | None:
+    """None if it is no outcome; StateDamaged, by name, if it is of a newer format: then nothing is lost, but waits."""
+    try:
+        data: dict[str, Any] = json.loads(disk.read(path))
+        version = data.get("version", formats.OLDEST)
+        if formats.is_newer(version):
+            raise formats.refusal(version, f"the outcome {path.name}", str(path))
+        data = formats.today(formats.OUTCOME, data, version, path.name)
+        attempt, outcome = AttemptId.parse(data["attempt"]), Outcome.from_dict(data["outcome"])
+        return (attempt, outcome) if path.name == f"{attempt}.json" and _is_sound(outcome) else None
+    except (OSError, *formats.MALFORMED):
+        return None
+
+
+def _is_sound(outcome: Outcome) -> bool:
+    """Whether each field is what it should be: it goes into the journal as it is."""
+    numbers = (outcome.duration_seconds, outcome.started_at, outcome.ended_at)
+    codes, failure = (outcome.exit_status, outcome.signal), outcome.failure
+    return (
+        all(one is None or (type(one) in (int, float) and abs(one) < _FOREVER) for one in numbers)
+        and all(one is None or (type(one) is int and abs(one) < _FOREVER) for one in codes)
+        and type(outcome.log) is str
+        and all(type(one) is str for one in (*outcome.leftovers, *outcome.tail))
+        and (failure is None or (failure.code in CODES and type(failure.message) is str))
+    )
+
+
+_FOREVER = 1e12  # seconds
 
 
 def take(folder: Path, attempt: AttemptId) -> None:
@@ -68,11 +101,11 @@ def take(folder: Path, attempt: AttemptId) -> None:
 
 def clear(folder: Path) -> None:
     """A dead agent's folder whose outcomes are all taken; its log is kept only while there is something to explain."""
-    if not _outcome_files(folder):
+    if not outcome_files(folder):
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _outcome_files(folder: Path) -> list[Path]:
+def outcome_files(folder: Path) -> list[Path]:
     """None where an agent that leaves takes its folder along while we look."""
     place = folder / "outcomes"
     try:

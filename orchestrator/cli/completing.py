@@ -8,7 +8,8 @@ from pathlib import Path
 
 import typer
 
-from orchestrator import project
+from orchestrator import disk, project
+from orchestrator.core.formats import MALFORMED
 from orchestrator.errors import OrchError
 from orchestrator.load.folder import read
 from orchestrator.load.static import numbers_in
@@ -44,7 +45,7 @@ def _in_files(root: Path) -> dict[int, str]:
 
 def _in_state(root: Path) -> dict[int, str]:
     try:
-        known = json.loads((root / "system" / "state.json").read_bytes())["phases"]
+        known = json.loads(disk.read(root / "system" / "state.json"))["phases"]
         return {int(number): str(phase["name"]) for number, phase in known.items() if phase["planned"]}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, *MALFORMED):
         return {}

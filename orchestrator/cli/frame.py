@@ -97,7 +97,11 @@ class Group(TyperGroup):
 
 
 def root_of(option: Path | None) -> Path:
-    return project.find(option, os.environ, Path.cwd())
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:
+        raise UsageError("the folder that you are in does not exist any more", "cd into one that does") from None
+    return project.find(option, os.environ, here)
 
 
 def settings_of(root: Path, flags: Mapping[str, object] | None = None) -> Settings:
@@ -110,7 +114,8 @@ def show(text: str) -> None:
 
 
 def show_json(document: object) -> None:
-    show(json.dumps(document, indent=2, default=str, ensure_ascii=False))
+    speaks = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    show(json.dumps(document, indent=2, default=str, ensure_ascii=not speaks))
 
 
 def tell(text: str) -> None:

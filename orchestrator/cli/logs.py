@@ -56,12 +56,14 @@ class Filter:
         self._rest = b""
 
     def all_of(self, path: Path) -> None:
+        if not path.is_file():
+            return  # never rotated, or taken away meanwhile
         try:
             with open(path, "rb") as file:
                 while data := file.read(CHUNK):
                     self.write(data)
         except FileNotFoundError:
-            return  # never rotated, or taken away meanwhile
+            return
 
     def write(self, data: bytes) -> None:
         if self._pattern is not None:
@@ -79,7 +81,7 @@ class Filter:
 def _chosen(root: Path, number: int, attempt: int | None, since: str | None) -> list[Path]:
     """The logs to show, oldest first; a sentence if there are none."""
     folder = root / "system" / "logs" / "phases" / str(number)
-    there = sorted(int(path.stem) for path in folder.glob("*.log") if path.stem.isdigit())
+    there = sorted(int(path.stem) for path in folder.glob("*.log") if path.stem.isdecimal() and path.is_file())
     if not there:
         known = Look(root, reads_files=False).state.phases
         if known and number not in known:
@@ -144,6 +146,6 @@ def _next(path: Path, fd: int) -> Path | None:
             return path
     except FileNotFoundError:
         pass  # between two names just now, or taken away
-    attempts = sorted(int(one.stem) for one in path.parent.glob("*.log") if one.stem.isdigit())
+    attempts = sorted(int(one.stem) for one in path.parent.glob("*.log") if one.stem.isdecimal() and one.is_file())
     later = next((one for one in attempts if one > int(path.stem)), None)
     return None if later is None else path.with_name(f"{later}.log")

@@ -11,13 +11,14 @@ from typer.main import get_command, get_group
 
 from orchestrator import __version__
 from orchestrator.cli.frame import Command, Group, guarded, show
-from orchestrator.cli.standing import open_what_was_closed
+from orchestrator.cli.standing import open_what_was_closed, say_what_can_be_said
 
 # As the help shows them. Each is a file of this folder; only that of the command in use is loaded.
 COMMANDS: dict[str, dict[str, str]] = {
     "Run": {
         "run": "Begin a run, or go on where the last one ended.",
         "recover": "Put in order what a crash left behind.",
+        "fsck": "Check all that orch keeps, and repair it.",
     },
     "Look": {
         "status": "Where everything stands, now.",
@@ -95,6 +96,7 @@ def _root(
 
 def main() -> None:
     open_what_was_closed()
+    say_what_can_be_said()
     codes: list[int] = []
     code = guarded(lambda: codes.append(int(application()(prog_name="orch", standalone_mode=False) or 0)))
     sys.exit(code or (codes[0] if codes else 0))

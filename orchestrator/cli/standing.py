@@ -1,11 +1,19 @@
-"""Descriptors 0 to 2, whoever called: apart because it comes before anything else is opened."""
+"""Descriptors 0 to 2, whoever called: apart because it comes before anything else is opened or said."""
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 
 _MODES = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))
+
+
+def say_what_can_be_said() -> None:
+    """Where the language has no such letter (LANG=C) it is shown by its number: no reason to say nothing at all."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def open_what_was_closed() -> None:

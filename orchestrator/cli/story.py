@@ -19,9 +19,8 @@ def command(
     project: ProjectOption = None,
 ) -> None:
     """Tell what was decided about phase N, when, and because of what."""
-    chapters, first = [], None
-    for line in read_lines(root_of(project) / "system"):
-        first = first or line
+    chapters, lines = [], read_lines(root_of(project) / "system")
+    for line in lines:
         for data, because in zip(line.events, line.because, strict=True):
             event = Event.from_dict(data)
             if concerns(event, number):
@@ -31,7 +30,7 @@ def command(
     if as_json:
         show_json([chapter.as_dict() for chapter in chapters])
         return
-    if first is not None and first.seq > 1:
-        show(f"(decisions before {first.at} are not kept any more)")
+    if lines and lines[0].seq > 1:
+        show(f"(decisions before {lines[0].at} are not kept any more)")
     for chapter in chapters:
         show(f"{chapter.at}  {chapter.sentence()}\n{'':26}because {chapter.because}")

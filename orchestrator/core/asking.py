@@ -35,7 +35,7 @@ def _cancel(draft: Draft, ask: Asked) -> Answer:
     if ask.number is not None:
         return _cancel_one(draft, ask.number, f"cancelled by {ask.by}")
     live = sorted(draft.live())
-    if not live and not draft.mode.starts:
+    if not live and (not draft.mode.starts or draft.is_over):
         return False, "nothing is in progress"
     why = f"cancelled by {ask.by}"
     if draft.mode.starts and not draft.stopping:
@@ -75,7 +75,7 @@ def _retry(draft: Draft, ask: Asked) -> Answer:
 
 
 def _when(draft: Draft) -> str:
-    return "" if draft.mode.starts else "; `orch run` runs it"
+    return "" if draft.mode.starts and not draft.is_over else "; `orch run` runs it"
 
 
 _VERBS: dict[str, Callable[[Draft, Asked], Answer]] = {"cancel": _cancel, "retry": _retry}

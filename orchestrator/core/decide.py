@@ -34,7 +34,7 @@ def decide(
         draft.reason = observation.told()
         _HANDLERS[type(observation)](draft, observation)
     _cast_net(draft)
-    if mode.starts and not draft.opened and not draft.stopping:
+    if mode.starts and not draft.opened and not draft.stopping and not draft.is_over:
         _start_what_is_due(draft)
     if mode.starts and not draft.opened and not draft.ended:
         _end_if_over(draft)
@@ -122,10 +122,19 @@ def _owner_dead(draft: Draft, seen: obs.OwnerDead) -> None:
 
 
 def _never_started(draft: Draft, seen: obs.NeverStarted) -> None:
-    if draft.is_current(seen.attempt):
-        phase = draft.phase(seen.attempt.phase)
-        draft.note(ev.AttemptWithdrawn(seen.attempt.phase, phase.attempt, "intended, but never started"))
-        draft.recovered.append(seen.attempt.phase)
+    """Nobody knows of it; but what the journal says has started is not forgotten, and what was to end has ended."""
+    if not draft.is_current(seen.attempt):
+        return
+    number, phase = seen.attempt.phase, draft.phase(seen.attempt.phase)
+    if phase.step == "stopping":
+        draft.note(ev.PhaseCancelled(number, phase.why or "stopped", phase.attempt))
+    elif phase.pid is not None:
+        who, since = f"attempt {seen.attempt}", phase.started_at or ""
+        _owner_dead(draft, obs.OwnerDead(seen.attempt, who, since, f"agent {phase.agent} knows nothing of it"))
+        return
+    else:
+        draft.note(ev.AttemptWithdrawn(number, phase.attempt, "intended, but never started"))
+    draft.recovered.append(number)
 
 
 def _started(draft: Draft, seen: obs.Started) -> None:
@@ -150,6 +159,15 @@ def _agent_joined(draft: Draft, seen: obs.AgentJoined) -> None:
             draft.do(act.StopAttempt(attempt, "nobody waits for this attempt any more", insist=True))
         elif draft.phase(attempt.phase).step == "stopping":
             draft.do(act.StopAttempt(attempt, draft.phase(attempt.phase).why or "stopped"))
+    if not seen.takes_work:
+        _forgotten(draft, seen)
+
+
+def _forgotten(draft: Draft, seen: obs.AgentJoined) -> None:
+    """Whoever takes no more work says all that they know: what is not among it will never be heard of."""
+    for number in sorted(draft.live()):
+        if draft.phase(number).agent == seen.agent and draft.attempt_id(number) not in seen.attempts:
+            _never_started(draft, obs.NeverStarted(draft.attempt_id(number)))
 
 
 def _agent_gone(draft: Draft, seen: obs.AgentGone) -> None:

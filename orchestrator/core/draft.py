@@ -89,7 +89,14 @@ class Draft:
         for number in sorted(self.live()):
             self.stop(number, why, insist=insist)
 
+    @property
+    def is_over(self) -> bool:
+        """The run has ended before: what comes now finds nothing to end, and starts nothing."""
+        return self.state.run.verdict is not None and not self.opened
+
     def stop_run(self, why: str, exit_code: int) -> None:
+        if self.is_over:
+            return
         self.note_run(ev.RunStopping(why, exit_code))
         self.stopping, self.stopping_code = why, exit_code
 

@@ -34,16 +34,23 @@ class AttemptId(Value):
 
 
 class Identity(Value):
-    """A process that cannot be mistaken for another: a pid is used again, one with its start ticks and boot is not."""
+    """A process that cannot be mistaken for another: a pid is used again, one with its start ticks and boot is not.
+
+    `serial` tells apart two that had the same pid within the same tick; 0 where the kernel gives none.
+    """
 
     pid: int
     ticks: int
     boot: str
     host: str
+    serial: int = 0
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Identity:
-        return cls(int(data["pid"]), int(data["ticks"]), str(data["boot"]), str(data["host"]))
+        pid = int(data["pid"])
+        if abs(pid) >= 2**31:
+            raise ValueError(f"{pid} is no pid")
+        return cls(pid, int(data["ticks"]), str(data["boot"]), str(data["host"]), int(data.get("serial", 0)))
 
 
 class Moment(Value):
@@ -88,6 +95,13 @@ def span(amount: float) -> str:
     if whole < 86400:
         return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
     return f"{whole // 86400}d {whole % 86400 // 3600}h"
+
+
+def readable(text: str, most: int = 2000) -> str:
+    """One line for a terminal, whatever somebody wrote into it: nothing that cannot be printed, and not without end."""
+    if not text.isprintable():
+        text = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    return text if len(text) <= most else f"{text[: most * 3 // 4]} … {text[-most // 4 :]}"
 
 
 def nearest(word: str, known: list[str]) -> str | None:

@@ -10,11 +10,13 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from orchestrator import disk
+from orchestrator import clock, disk
+from orchestrator.core.formats import MALFORMED
 from orchestrator.load.definitions import Definitions, digest_of
 
 RECIPE = 1  # raised with every change of what load makes of the same files
 _KEPT = 20
+_WRITTEN_WITHIN = 60.0  # seconds; after that nobody is still writing it
 _FOLDER = "definitions"
 
 
@@ -26,14 +28,14 @@ def key(sources: dict[str, bytes]) -> str:
 def read(cache: Path, root: Path, name: str) -> Definitions | None:
     """None if it is not there, is damaged, or a project file behind it has changed."""
     try:
-        first, _, kept = (cache / _FOLDER / f"{name}.json").read_bytes().partition(b"\n")
+        first, _, kept = disk.read(cache / _FOLDER / f"{name}.json").partition(b"\n")
         head = json.loads(first)
         if head["recipe"] != RECIPE or head["name"] != name or head["digest"] != hashlib.sha256(kept).hexdigest():
             return None
         if any(_mark(root, file, by_bytes=file in head["by_bytes"]) != mark for file, mark in head["behind"].items()):
             return None
         return Definitions.from_dict(json.loads(kept))
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (OSError, *MALFORMED):
         return None
 
 
@@ -58,7 +60,7 @@ def _mark(root: Path, file: str, *, by_bytes: bool) -> str:
     path = root / file
     try:
         if by_bytes:
-            return hashlib.sha256(path.read_bytes()).hexdigest()
+            return hashlib.sha256(disk.read(path)).hexdigest()
         found = path.stat()
         if stat.S_ISDIR(found.st_mode):
             return digest_of(sorted(os.listdir(path)))
@@ -67,7 +69,25 @@ def _mark(root: Path, file: str, *, by_bytes: bool) -> str:
         return "absent"
 
 
+def unreadable(cache: Path) -> list[str]:
+    """What is kept there and damaged: it would be read again from phases/."""
+    found = sorted((cache / _FOLDER).glob("*.json"))
+    return [f"{_FOLDER}/{path.name}" for path in found if path.is_file() and not _is_sound(path)]
+
+
+def _is_sound(path: Path) -> bool:
+    try:
+        first, _, kept = disk.read(path).partition(b"\n")
+        head = json.loads(first)
+        return bool(head["name"] == path.stem and head["digest"] == hashlib.sha256(kept).hexdigest())
+    except FileNotFoundError:
+        return True  # taken away meanwhile
+    except (OSError, *MALFORMED):
+        return False
+
+
 def _prune(folder: Path) -> None:
+    disk.remove_drafts(folder, clock.now() - _WRITTEN_WITHIN)
     found = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime_ns, reverse=True)
     for path in found[_KEPT:]:
         path.unlink(missing_ok=True)

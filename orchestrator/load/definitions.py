@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from orchestrator.core.names import readable
 from orchestrator.core.spec import Spec
 from orchestrator.core.value import Value, plain
 
@@ -21,7 +22,7 @@ class Fault(Value):
 
     def __str__(self) -> str:
         place = self.file if self.line is None else f"{self.file}:{self.line}"
-        return f"{place}: {self.message}" + (f": {self.hint}" if self.hint else "")
+        return readable(f"{place}: {self.message}" + (f": {self.hint}" if self.hint else ""))
 
 
 class Written(Value):

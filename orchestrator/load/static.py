@@ -12,7 +12,7 @@ from orchestrator.load.definitions import Fault, Written
 if TYPE_CHECKING:
     import ast
 
-_NUMBER = re.compile(r"@\s*(?:\w+\.)*phase\(\s*(?:number\s*=\s*)?(-?\d+)|^\s*number\s*=\s*(-?\d+)", re.M)
+_NUMBER = re.compile(r"@\s*(?:\w+\.)*phase\(\s*(?:number\s*=\s*)?(-?\d{1,18})\b|^\s*number\s*=\s*(-?\d{1,18})\b", re.M)
 
 
 def literal_phases(file: str, data: bytes, broken: str) -> list[Written]:

@@ -17,6 +17,7 @@ from orchestrator.process.alive import (
     host,
     identity,
     is_alive,
+    lifetime,
     myself,
     send,
 )
@@ -101,6 +102,7 @@ __all__ = [
     "insist",
     "is_alive",
     "join_group",
+    "lifetime",
     "myself",
     "newest_pid",
     "reap",

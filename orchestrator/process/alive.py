@@ -7,7 +7,9 @@ import os
 import select
 import signal
 import socket
+import stat
 
+from orchestrator import clock
 from orchestrator.core.names import Identity
 from orchestrator.process import table
 
@@ -29,7 +31,7 @@ def boot() -> str:
 
 def identity(pid: int) -> Identity | None:
     entry = table.entry_of(pid)
-    return None if entry is None else Identity(pid, entry.ticks, boot(), host())
+    return None if entry is None else Identity(pid, entry.ticks, boot(), host(), _serial_of(pid))
 
 
 def myself() -> Identity:
@@ -49,9 +51,31 @@ def is_alive(who: Identity) -> str:
     entry = table.entry_of(who.pid)
     if entry is None:
         return UNKNOWABLE if _is_hidden(who.pid) else DEAD
-    if entry.ticks != who.ticks or entry.is_over:
+    if not _is(who, entry, _serial_of(who.pid) if who.serial else 0) or entry.is_over:
         return DEAD
     return STOPPED if entry.state == "T" else ALIVE
+
+
+def _is(who: Identity, entry: table.Entry, serial: int) -> bool:
+    """The same pid is known; that the serials are, too, is not sure."""
+    return entry.ticks == who.ticks and (not (who.serial and serial) or serial == who.serial)
+
+
+def _serial_of(pid: int) -> int:
+    try:
+        fd = os.pidfd_open(pid)
+    except OSError:
+        return 0
+    try:
+        return _serial(fd)
+    finally:
+        os.close(fd)
+
+
+def _serial(pidfd: int) -> int:
+    """Each process has a number of its own since Linux 6.9 (pidfs); before, all pidfds were one inode, mode 0600."""
+    found = os.fstat(pidfd)
+    return found.st_ino if found.st_mode & stat.S_IXUSR else 0
 
 
 def _is_hidden(pid: int) -> bool:
@@ -64,6 +88,11 @@ def _is_hidden(pid: int) -> bool:
     return table.entry_of(pid) is None
 
 
+def lifetime(who: Identity) -> float:
+    """For how many seconds it has been there; only of one that is."""
+    return clock.ticking() - clock.shift("boottime") - who.ticks / os.sysconf("SC_CLK_TCK")
+
+
 def send(who: Identity, *signals: int) -> bool:
     """By identity, without a race: the pidfd is opened, then the ticks are compared. False: it is not there."""
     try:
@@ -72,7 +101,7 @@ def send(who: Identity, *signals: int) -> bool:
         return False
     try:
         entry = table.entry_of(who.pid)
-        if entry is None or entry.ticks != who.ticks or entry.is_over:
+        if entry is None or not _is(who, entry, _serial(fd)) or entry.is_over:
             return False
         for number in signals:
             signal.pidfd_send_signal(fd, number)
@@ -99,7 +128,7 @@ def await_end(who: Identity, patience: float) -> bool:
         return is_alive(who) == DEAD
     try:
         entry = table.entry_of(who.pid)
-        if entry is None or entry.ticks != who.ticks or entry.is_over:
+        if entry is None or not _is(who, entry, _serial(fd)) or entry.is_over:
             return True
         poll = select.poll()
         poll.register(fd, select.POLLIN)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Mapping
+from functools import cache
 from typing import NamedTuple
+
+from orchestrator import clock
 
 _BUFFER = 4096
 _WINDOW = 500
@@ -39,7 +42,14 @@ def entry_of(pid: int) -> Entry | None:
         os.close(fd)
     if len(fields) < 20:
         return None
-    return Entry(pid, int(fields[1]), int(fields[2]), int(fields[3]), fields[0].decode(), int(fields[19]))
+    ticks = int(fields[19]) - _shift()
+    return Entry(pid, int(fields[1]), int(fields[2]), int(fields[3]), fields[0].decode(), ticks)
+
+
+@cache
+def _shift() -> int:
+    """A time namespace moves the start ticks that are shown in it; here they are what they are for everybody."""
+    return round(clock.shift("boottime") * os.sysconf("SC_CLK_TCK"))
 
 
 def scan() -> dict[int, Entry]:

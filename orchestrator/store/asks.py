@@ -13,11 +13,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from orchestrator import clock, disk
-from orchestrator.core.names import iso
+from orchestrator import clock, disk, process
+from orchestrator.core import formats
+from orchestrator.core.names import Identity, iso
 from orchestrator.core.observations import Asked
+from orchestrator.errors import StateDamaged
 from orchestrator.store.store import unwritable
 
+_ASKED, _TAKEN = ".json", ".taken"
 POLL = 0.2  # seconds between looks at the folder; the bell makes it sooner
 ANSWERS_KEPT = 100
 UNREAD_FOR = 60.0  # seconds that whoever asked has to read the answer, however many there are
@@ -32,6 +35,8 @@ class Asks:
             disk.make_folder(self._folder)
         except OSError as error:
             raise unwritable(error, self._folder) from error
+        self._remove_drafts()
+        self.notices = self._dismiss()
         self._stamp = -1
         self.bell = self._hang_bell()
 
@@ -44,14 +49,17 @@ class Asks:
         # A folder that changed just now may change again within the same tick of its clock.
         self._stamp = stamp if clock.now() - stamp / 1e9 > 0.1 else -1
         for path in sorted(self._folder.iterdir()):
-            if path.suffix == ".json" and not path.name.startswith("."):
-                taken = path.with_suffix(".taken")
+            if path.suffix == _ASKED and not path.name.startswith("."):
+                taken = path.with_suffix(_TAKEN)
                 try:
                     path.rename(taken)
                 except FileNotFoundError:
                     continue  # withdrawn
                 path = taken
-            if path.suffix == ".taken" and not path.with_suffix(".answer").exists():
+            if path.suffix == _TAKEN:
+                if path.with_suffix(".answer").exists():
+                    path.unlink(missing_ok=True)  # whoever answered it was cut off before this
+                    continue
                 ask = _read(path)
                 if ask is not None:
                     yield ask
@@ -86,6 +94,26 @@ class Asks:
             except BlockingIOError:
                 return
 
+    def _dismiss(self) -> list[str]:
+        """What they asked who are gone, while nobody listened: it would surprise a run that begins much later."""
+        told = list[str]()
+        for path in sorted(self._folder.iterdir()):
+            if path.suffix in (_ASKED, _TAKEN) and not path.name.startswith(".") and _is_deserted(path):
+                ask = parse(path)
+                if ask is not None and path.suffix == _ASKED:  # else it may have been heard, and done
+                    told.append(f"dropped, as nobody had heard it and whoever asked is gone: {ask.told()}")
+                path.unlink(missing_ok=True)
+        return told
+
+    def _remove_drafts(self) -> None:
+        """What a killed holder had not renamed; of those who ask, what nobody can be writing any more."""
+        for draft in self._folder.glob(".*.new"):
+            try:
+                if ".answer." in draft.name or clock.now() - draft.stat().st_mtime > UNREAD_FOR:
+                    draft.unlink()
+            except FileNotFoundError:
+                continue  # renamed by now
+
     def _tidy(self) -> None:
         answers = [*self._folder.glob("*.answer")]
         if len(answers) > ANSWERS_KEPT:
@@ -101,7 +129,10 @@ class Petition:
     def __init__(self, system: Path, ask: str, verb: str, number: int | None, by: str, now: float) -> None:
         self._folder = system / "asks"
         self.ask = Asked(ask, verb, by, number)
-        document = json.dumps({"ask": ask, "verb": verb, "number": number, "by": by, "at": iso(now)}).encode()
+        document = json.dumps({
+            "version": formats.VERSION, "ask": ask, "verb": verb, "number": number, "by": by, "at": iso(now),
+            "asker": process.myself().as_dict(),
+        }).encode()  # fmt: skip
         try:
             disk.make_folder(self._folder)
             disk.replace(self._path("json"), document, durable=True)
@@ -111,10 +142,10 @@ class Petition:
 
     def answer(self) -> tuple[bool, str] | None:
         try:
-            found = json.loads(self._path("answer").read_text())
-        except (FileNotFoundError, ValueError):
-            return None
-        return bool(found["accepted"]), str(found["text"])
+            found = json.loads(disk.read(self._path("answer")))
+            return bool(found["accepted"]), str(found["text"])
+        except (OSError, *formats.MALFORMED):
+            return None  # not there yet, or nothing that orch wrote: who asked gives up in time, and says so
 
     def withdraw(self) -> bool:
         """By the same rename that claims it: true if nobody had claimed it, and nobody will."""
@@ -141,12 +172,32 @@ class Petition:
 
 def _read(path: Path) -> Asked | None:
     """An ask that cannot be read was not written by orch: it is set aside, not answered."""
+    ask = parse(path)
+    if ask is None:
+        path.rename(path.with_suffix(".unreadable"))
+    return ask
+
+
+def _is_deserted(path: Path) -> bool:
+    """Whether nobody waits for the answer: provably, else it is given."""
     try:
-        data: dict[str, Any] = json.loads(path.read_text())
+        asker = Identity.from_dict(json.loads(disk.read(path))["asker"])
+    except (OSError, *formats.MALFORMED):
+        return False
+    return process.is_alive(asker) == process.DEAD
+
+
+def parse(path: Path) -> Asked | None:
+    try:
+        data: dict[str, Any] = json.loads(disk.read(path))
+        version = data.get("version", formats.OLDEST)
+        if formats.is_newer(version):  # answered by name, not set aside: somebody waits for it
+            told = f"of format {version} ({data.get('verb')}); this run knows format {formats.VERSION}"
+            return Asked(path.stem, told, str(data.get("by")), None)
+        data = formats.today(formats.ASK, data, version, path.name)
         number = data.get("number")
         if data["ask"] != path.stem:  # its answer would be laid where nobody looks
             raise ValueError(f"it calls itself {data['ask']}")
         return Asked(path.stem, str(data["verb"]), str(data["by"]), None if number is None else int(number))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        path.rename(path.with_suffix(".unreadable"))
+    except (OSError, StateDamaged, *formats.MALFORMED):
         return None

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from orchestrator import disk
+from orchestrator import clock, disk, process
 from orchestrator.core.eta import Eta
+from orchestrator.core.formats import MALFORMED
 from orchestrator.core.names import Identity, Moment, epoch, iso
 from orchestrator.core.state import State
 from orchestrator.core.value import Value
@@ -23,12 +24,14 @@ Expect = Callable[[State, Moment], Eta | None]
 
 class Heartbeat:
     def __init__(
-        self, system: Path, identity: Identity, heartbeat_timeout: float, expect: Expect = lambda state, moment: None
-    ) -> None:
+        self, system: Path, identity: Identity, heartbeat_timeout: float, expect: Expect = lambda state, moment: None,
+        awake: Callable[[], float] = clock.awake,
+    ) -> None:  # fmt: skip
         self._path = system / "logs" / "heartbeat.json"
         self._identity = identity
         self._every = min(AT_MOST_APART, heartbeat_timeout / 4)
         self._expect = expect  # when the run will be over
+        self._awake = awake
         self._told: Eta | None = None
         self._written: float | None = None
 
@@ -57,6 +60,7 @@ class Heartbeat:
         doing = [f"{number} {state.phase(number).step}" for number in sorted(state.live)][:20]
         document = {
             "state": what, **self._identity.as_dict(), "run": state.run.id, "at": iso(moment.now),
+            "awake": round(self._awake(), 3),
             "heartbeat_seconds": self._every, "doing": doing, "eta_seconds": _rounded(eta),
         }  # fmt: skip
         try:
@@ -79,11 +83,27 @@ class Pulse(Value):
     eta: Eta | None = None  # as it is by now
 
 
+def run_of(system: Path) -> str:
+    """Which run beat last; empty if nobody can say."""
+    try:
+        return str(json.loads(disk.read(system / "logs" / "heartbeat.json"))["run"])
+    except (OSError, *MALFORMED):
+        return ""
+
+
 def read(system: Path, now: float) -> Pulse | None:
     try:
-        data: dict[str, Any] = json.loads((system / "logs" / "heartbeat.json").read_text())
-        age = max(0.0, now - epoch(data["at"]))
+        data: dict[str, Any] = json.loads(disk.read(system / "logs" / "heartbeat.json"))
+        age = _age(data, now)
         eta = Eta(**data["eta_seconds"]).after(age) if data.get("eta_seconds") else None
         return Pulse(Identity.from_dict(data), age, data["state"] == "stopped", eta)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, *MALFORMED):
         return None
+
+
+def _age(data: dict[str, Any], now: float) -> float:
+    """The clock that nobody sets, where it is the same as the writer's: else a clock set forward would make it hang."""
+    since = now - epoch(data["at"])
+    if "awake" in data and data["boot"] == process.boot():
+        since = clock.awake() - float(data["awake"])
+    return max(0.0, since)

@@ -6,10 +6,15 @@ kept, so that the newest state can be proven twice.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import NamedTuple
 
+from orchestrator import disk
+from orchestrator.core.formats import MALFORMED
 from orchestrator.store.lines import BadLine, Line, check, decode
+
+_NAME = re.compile("[0-9]{12}")
 
 
 class Segment(NamedTuple):
@@ -19,12 +24,13 @@ class Segment(NamedTuple):
 
 class Damage(NamedTuple):
     path: Path
-    line: int
+    line: int  # 0: the file as a whole
     offset: int
     why: str
 
     def __str__(self) -> str:
-        return f"{self.path.name}, line {self.line} (byte {self.offset}): {self.why}"
+        place = f", line {self.line} (byte {self.offset})" if self.line else ""
+        return f"{self.path.name}{place}: {self.why}"
 
 
 class Read(NamedTuple):
@@ -39,8 +45,8 @@ class Read(NamedTuple):
 
 
 def segments(folder: Path) -> list[Segment]:
-    found = [Segment(int(path.stem), path) for path in folder.glob("*.jsonl") if path.stem.isdigit()]
-    return sorted(found)
+    found = [Segment(int(path.stem), path) for path in folder.glob("*.jsonl") if _NAME.fullmatch(path.stem)]
+    return sorted(one for one in found if one.path.exists())
 
 
 def path_of(folder: Path, first: int) -> Path:
@@ -53,29 +59,54 @@ def base_of(folder: Path, first: int) -> Path:
 
 def read(path: Path, chain: int, last: int, *, after: int = 0, offset: int = 0) -> Read:
     """From `offset` on, where `chain` and `last` hold; lines up to `after` are checked but not parsed."""
-    with open(path, "rb") as file:
-        file.seek(offset)
-        data = file.read()
     lines: list[Line] = []
-    number, end = 0, offset
+    end = offset
+    try:
+        data = disk.read(path, offset)
+    except (FileNotFoundError, PermissionError):
+        raise
+    except OSError as error:
+        return Read(lines, end, chain, last, False, Damage(path, 0, 0, f"it cannot be read: {error.strerror}"))
     *whole, tail = data.split(b"\n")
     for raw in whole:
-        number += 1
+        number = _line_of(path, last + 1)
         try:
             if last + 1 <= after:
                 chain = check(raw, chain)
             else:
-                lines.append(_expect(decode(raw, chain), last + 1))
+                lines.append(_expect(decode(raw, chain, f"{path}, line {number}"), last + 1))
                 chain = lines[-1].chain
-        except (BadLine, ValueError, KeyError, TypeError) as error:
+        except (BadLine, *MALFORMED) as error:
+            if _was_being_written(data[end - offset :]):
+                return Read(lines, end, chain, last, True, None)
             return Read(lines, end, chain, last, False, Damage(path, number, end, _why(error)))
         last += 1
         end += len(raw) + 1
-    damage = Damage(path, number + 1, end, "its newline is damaged") if _is_whole(tail[:-1], chain) else None
+    damage = None
+    if is_whole(tail[:-1], chain) and tail[-1:] != b"\0":
+        damage = Damage(path, _line_of(path, last + 1), end, "its newline is damaged")
     return Read(lines, end, chain, last, bool(tail) and damage is None, damage)
 
 
-def _is_whole(raw: bytes, chain: int) -> bool:
+def _was_being_written(rest: bytes) -> bool:
+    """Whether a power cut may have left it: what a disk puts where nothing was synced. No piece of it looks like a line.
+
+    Whatever changes one byte of a line leaves enough of its two ends.
+    """
+    return not any(_looks_like_a_line(piece) for piece in rest.split(b"\n"))
+
+
+def _looks_like_a_line(raw: bytes) -> bool:
+    head, end = raw[:24], raw[-24:]
+    return (head.startswith(b'{"v":') or b'"seq":' in head) and (b'"sum":"' in end or end.endswith(b'"}'))
+
+
+def _line_of(path: Path, seq: int) -> int:
+    """Each line is one number further: its place in the file follows from the file's name."""
+    return seq - int(path.stem) + 1 if _NAME.fullmatch(path.stem) else seq
+
+
+def is_whole(raw: bytes, chain: int) -> bool:
     """A sealed line that something other than its newline follows: no torn write leaves that behind."""
     try:
         check(raw, chain)

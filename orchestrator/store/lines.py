@@ -7,15 +7,16 @@ line that is changed, missing or out of place breaks the chain.
 from __future__ import annotations
 
 import json
+import re
 import zlib
 from typing import Any, NamedTuple
 
+from orchestrator.core import formats
 from orchestrator.core.value import plain
-from orchestrator.errors import StateDamaged
 
-VERSION = 1
 _SUM = b',"sum":"'
 _TAIL = len(_SUM) + 8 + 2  # ,"sum":"xxxxxxxx"}
+_SEALED = re.compile(rb',"sum":"([0-9a-f]{8})"}$')
 
 
 class Line(NamedTuple):
@@ -52,16 +53,28 @@ def check(raw: bytes, chain: int) -> int:
     return total
 
 
-def decode(raw: bytes, chain: int) -> Line:
+def told_chain(raw: bytes) -> int | None:
+    """The chain after a line as that line says it, whether or not it fits: with it the line behind can be checked."""
+    found = _SEALED.search(raw)
+    return int(found[1], 16) if found else None
+
+
+def decode(raw: bytes, chain: int, where: str = "") -> Line:
     total = check(raw, chain)
     document = json.loads(raw)
-    refuse_newer(document.get("v", VERSION), "the journal")
-    return Line(document["seq"], document["at"], document["events"], document["because"], total)
+    document = formats.today(formats.LINE, document, document.get("v", formats.OLDEST), "the journal", where)
+    line = Line(document["seq"], document["at"], document["events"], document["because"], total)
+    if not _is_well_formed(line):
+        raise BadLine("it is whole, but not a line of a journal")
+    return line
 
 
-def refuse_newer(version: object, what: str) -> None:
-    if version != VERSION:
-        raise StateDamaged(
-            f"{what} is of format {version}; this orch knows format {VERSION}",
-            "use the orch that wrote it, or a newer one; nothing was touched",
-        )
+def _is_well_formed(line: Line) -> bool:
+    return (
+        type(line.seq) is int
+        and type(line.at) is str
+        and type(line.events) is list
+        and type(line.because) is list
+        and len(line.events) == len(line.because)
+        and all(type(event) is dict for event in line.events)
+    )

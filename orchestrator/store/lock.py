@@ -5,6 +5,7 @@ The file's text (who holds it, for what, since when) is for messages only; the l
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -13,7 +14,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from orchestrator import disk
-from orchestrator.core.names import Identity, iso
+from orchestrator.core.formats import MALFORMED
+from orchestrator.core.names import Identity, epoch, iso
 from orchestrator.core.value import Value
 from orchestrator.errors import RunActive, StateUnwritable
 from orchestrator.store.store import unwritable
@@ -47,12 +49,12 @@ class StateLock:
             self._lock.acquire(timeout=0)
         except Timeout:
             return False
-        except NotImplementedError as error:
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise unwritable(error, self.path) from error
             raise StateUnwritable(
                 f"{self.path}: this file system does not support locks", "put system/ on a local file system"
             ) from error
-        except OSError as error:
-            raise unwritable(error, self.path) from error
         self._sign(Holder(identity, purpose, iso(now), command))
         return True
 
@@ -96,15 +98,17 @@ def warnings_of(system: Path) -> list[str]:
     return [f"{system} is on a network file system ({kind}): locks and syncs may not mean there what they say"]
 
 
+_NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
 _NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "fuse.sshfs", "fuse.glusterfs"}
 
 
 def holder(system: Path) -> Holder | None:
     """Who says that they hold the lock; None if nobody can be read from it."""
     try:
-        data: dict[str, Any] = json.loads((system / "state.lock").read_text())
-        return Holder(Identity.from_dict(data["identity"]), data["purpose"], data["since"], data["command"])
-    except (OSError, ValueError, KeyError, TypeError):
+        data: dict[str, Any] = json.loads(disk.read(system / "state.lock"))
+        epoch(data["since"])
+        return Holder(Identity.from_dict(data["identity"]), str(data["purpose"]), data["since"], str(data["command"]))
+    except (OSError, *MALFORMED):
         return None
 
 

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
+from orchestrator import disk
+from orchestrator.core import formats
 from orchestrator.core.events import Event
+from orchestrator.core.formats import MALFORMED
 from orchestrator.core.names import epoch
 from orchestrator.core.state import State
 from orchestrator.errors import StateDamaged
 from orchestrator.store import journal, snapshot
 from orchestrator.store.lines import BadLine, Line
+from orchestrator.store.shape import check_event
 from orchestrator.store.snapshot import Position
 
+T = TypeVar("T")
+
 TRIES = 5
-REMEDY = (
-    "nothing was touched; put back a copy of system/, or move system/state.json and system/journal away"
-    " to start from nothing"
-)
+REMEDY = "nothing was touched; `orch fsck` says what is damaged, `orch fsck --repair` goes back to what can be proven"
 
 
 class Loaded:
@@ -34,39 +39,51 @@ class Loaded:
 
 def read_state(system: Path, *, verify: bool = False) -> Loaded:
     """`verify`: also check the lines that the snapshot covers already (a writer does, before it adds to them)."""
+    return _steady(system, lambda: _read(system, verify))
+
+
+def read_lines(system: Path) -> list[Line]:
+    """Every line that the journal still has, oldest first; StateDamaged where one cannot be trusted."""
+    return _steady(system, lambda: _lines(system))
+
+
+def _steady(system: Path, look: Callable[[], T]) -> T:
+    """Compacted under our eyes, what we read may not belong together: then we look again."""
     for _ in range(TRIES):
         before = _names(system)
         try:
-            return _read(system, verify)
+            return look()
         except (FileNotFoundError, StateDamaged):
             if _names(system) == before:
                 raise
-            # compacted under our eyes: what we read did not belong together, look again
-    return _read(system, verify)
+    return look()
 
 
 def _names(system: Path) -> tuple[object, ...]:
     """What changes with each compaction, and not with each line."""
     try:
         snapshot_file: object = os.stat(system / "state.json").st_ino
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         snapshot_file = None
     return (snapshot_file, *journal.segments(system / "journal"))
 
 
-def read_lines(system: Path) -> Iterator[Line]:
-    """Every line that the journal still has, oldest first; StateDamaged where one cannot be trusted."""
+def _lines(system: Path) -> list[Line]:
     folder = system / "journal"
     there = journal.segments(folder)
     position = _oldest_base(folder, there).position if there else Position()
+    lines: list[Line] = []
     for segment in there:
         if segment.first < position.segment:
             continue
         found = journal.read(segment.path, position.chain, position.seq)
-        yield from found.lines
+        for line in found.lines:
+            events_of(segment.path, line)
+        lines += found.lines
         if found.damage is not None:
             raise StateDamaged(str(found.damage), REMEDY)
         position = Position(found.last, found.chain, segment.first, found.end)
+    return lines
 
 
 def _read(system: Path, verify: bool) -> Loaded:
@@ -89,8 +106,8 @@ def _from_journal(system: Path, there: list[journal.Segment], why: BadLine | Non
             raise StateDamaged(f"{system / 'state.json'}: {why}, and there is no journal to prove it", REMEDY)
         return Loaded(State(), Position())
     loaded = _oldest_base(system / "journal", there)
-    loaded.snapshot_is_exact = False
     _fold_later(system / "journal", there, loaded)
+    loaded.snapshot_is_exact = not loaded.position.seq
     if why is not None and not loaded.position.seq:
         raise StateDamaged(f"{system / 'state.json'}: {why}, and the journal is empty", REMEDY)
     complaint = "is missing" if why is None else f"is damaged ({why})"
@@ -141,14 +158,29 @@ def _fold_segment(segment: journal.Segment, offset: int, loaded: Loaded, *, is_l
     loaded.torn = found.torn
 
 
-def _fold_line(segment: journal.Segment, line: Line, state: State) -> None:
+def events_of(path: Path, line: Line) -> list[Event]:
+    """StateDamaged where a line that is whole says what this orch does not know."""
     try:
         for event in line.events:
-            state.apply(Event.from_dict(event), epoch(line.at))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        what = error.args[0] if error.args else type(error).__name__
-        where = f"{segment.path}: line {line.seq}"
-        raise StateDamaged(f"{where} says what this orch cannot follow ({what})", REMEDY) from error
+            check_event(event)
+        epoch(line.at)
+        return [Event.from_dict(event) for event in line.events]
+    except MALFORMED as error:
+        raise not_followed(path, line, error) from error
+
+
+def not_followed(path: Path, line: Line, error: Exception) -> StateDamaged:
+    what = error.args[0] if error.args else type(error).__name__
+    return StateDamaged(f"{path}: line {line.seq} says what this orch cannot follow ({what})", REMEDY)
+
+
+def _fold_line(segment: journal.Segment, line: Line, state: State) -> None:
+    events, at = events_of(segment.path, line), epoch(line.at)
+    try:
+        for event in events:
+            state.apply(event, at)
+    except MALFORMED as error:
+        raise not_followed(segment.path, line, error) from error
 
 
 def _verify_covered(folder: Path, there: list[journal.Segment], loaded: Loaded) -> None:
@@ -172,3 +204,20 @@ def _verify_covered(folder: Path, there: list[journal.Segment], loaded: Loaded) 
             loaded.mend = True
             return
         start = Position(found.last, found.chain, one.first, found.end)
+
+
+def oldest_format(system: Path) -> int:
+    """Of the files that the next writer would add to; this orch's own where there are none."""
+    last = [one.path for one in journal.segments(system / "journal")][-1:]
+    told = [_FORMAT.match(_head(path)) for path in (system / "state.json", *last)]
+    return min((int(found[1]) for found in told if found), default=formats.VERSION)
+
+
+_FORMAT = re.compile(rb'{"v(?:ersion)?":(\d{1,9}),')
+
+
+def _head(path: Path) -> bytes:
+    try:
+        return disk.read(path, most=40)
+    except OSError:
+        return b""

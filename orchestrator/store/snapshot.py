@@ -7,8 +7,12 @@ import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from orchestrator import disk
+from orchestrator.core import formats
 from orchestrator.core.state import State, from_document, phase_document, run_document
-from orchestrator.store.lines import VERSION, BadLine, refuse_newer
+from orchestrator.errors import StateDamaged
+from orchestrator.store.lines import BadLine
+from orchestrator.store.shape import check_state
 
 _CHECK = b',"check":"'
 _TAIL = len(_CHECK) + 8 + 3
@@ -47,7 +51,7 @@ class Encoder:
         for number in self._stale if self._stale is not None else state.phases:
             self._phases[number] = b'\n"%d":%s' % (number, _dump(phase_document(state.phase(number))))
         self._stale = set()
-        head = _dump({"version": VERSION, **position._asdict(), **run_document(state)})
+        head = _dump({"version": formats.VERSION, **position._asdict(), **run_document(state)})
         phases = b",".join(self._phases[number] for number in sorted(self._phases))
         body = head[:-1] + b',"phases":{' + phases + b"\n}"
         return body + _CHECK + b'%08x"}\n' % zlib.crc32(body)
@@ -57,33 +61,45 @@ def _dump(document: dict[str, Any]) -> bytes:
     return json.dumps(document, separators=(",", ":"), ensure_ascii=False, default=str).encode("utf-8", "replace")
 
 
-def decode(data: bytes) -> tuple[State, Position]:
+def decode(data: bytes, name: str = "state.json", where: str = "") -> tuple[State, Position]:
     """BadLine if the bytes are not a whole snapshot; StateDamaged if it is of a newer format."""
     body, tail = data[:-_TAIL], data[-_TAIL:]
     if tail != _CHECK + b'%08x"}\n' % zlib.crc32(body):
-        raise BadLine(_refuse_or_explain(data))
+        raise _explained(data, name, where)
     document = json.loads(data)
-    refuse_newer(document.get("version"), "state.json")
+    document = formats.today(formats.STATE, document, document.get("version"), name, where)
+    check_state(document)
     position = Position(*(document[name] for name in Position._fields))
     return from_document(document), position
 
 
-def _refuse_or_explain(data: bytes) -> str:
+def _explained(data: bytes, name: str, where: str) -> BadLine | StateDamaged:
     """A newer format may be sealed otherwise: it is named, not called damaged."""
     try:
         document = json.loads(data)
-    except ValueError:
-        return "it is not whole JSON"
-    if isinstance(document, dict) and isinstance(document.get("version"), int) and document["version"] > VERSION:
-        refuse_newer(document["version"], "state.json")
-    return "its checksum does not fit"
+    except ValueError as error:
+        place = f" (byte {error.start})" if isinstance(error, UnicodeDecodeError) else ""
+        place = f" (byte {error.pos})" if isinstance(error, json.JSONDecodeError) else place
+        return BadLine(f"it is not whole JSON{place}")
+    except RecursionError:
+        return BadLine("it is not whole JSON")
+    if isinstance(document, dict) and formats.is_newer(document.get("version")):
+        return formats.refusal(document["version"], name, where)
+    return BadLine("its checksum does not fit")
 
 
 def load(path: Path) -> tuple[State, Position] | BadLine | None:
     """What the file holds; None if there is none; BadLine (returned) if it cannot be trusted."""
     try:
-        return decode(path.read_bytes())
-    except FileNotFoundError:
+        return decode(disk.read(path), path.name, str(path))
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    except (BadLine, ValueError, KeyError, TypeError, AttributeError) as error:
-        return error if isinstance(error, BadLine) else BadLine(f"not a snapshot ({type(error).__name__})")
+    except PermissionError:
+        raise
+    except BadLine as error:
+        return error
+    except OSError as error:
+        return BadLine(f"it cannot be read: {error.strerror}")
+    except formats.MALFORMED as error:
+        what = error.args[0] if error.args else type(error).__name__
+        return BadLine(f"it is whole, but not a state ({what})")

@@ -6,14 +6,16 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from orchestrator import disk
+from orchestrator import clock, disk
+from orchestrator.core import formats
 from orchestrator.core.draft import Decision
 from orchestrator.core.events import Event, PhaseEvent
 from orchestrator.core.names import iso
 from orchestrator.core.state import PhaseState, State
 from orchestrator.errors import OrchError, StateUnwritable
 from orchestrator.store import journal, lines
-from orchestrator.store.reading import Loaded, read_state
+from orchestrator.store.keeping import keep
+from orchestrator.store.reading import Loaded, oldest_format, read_state
 from orchestrator.store.snapshot import Encoder, Position
 
 SMALL = 32 * 1024  # a snapshot up to this size is written after every decision
@@ -32,13 +34,18 @@ class JournalStore:
         with _writing(system):
             disk.make_folder(self._folder)
         loaded = read_state(system, verify=True)
+        older = oldest_format(system)
         self.notices = loaded.notices
         self._state, self._position = loaded.state, loaded.position
         self._encoder = Encoder()
-        self._written_at, self._size, self._dirty = 0.0, 0, not loaded.snapshot_is_exact
+        # Before the first line there is nothing to show, and nothing would prove a snapshot that a power cut has torn.
+        self._dirty = not loaded.snapshot_is_exact and loaded.position.seq > 0
+        self._written_at, self._size = 0.0, 0
         self._failed: StateUnwritable | None = None
         with _writing(system):
             self._open(loaded)
+            if older < formats.VERSION:
+                self._upgrade(older)
 
     @property
     def state(self) -> State:
@@ -53,7 +60,7 @@ class JournalStore:
             raise self._failed
         self._still_mine()
         document = {
-            "v": lines.VERSION, "seq": self._position.seq + 1, "at": iso(now),
+            "v": formats.VERSION, "seq": self._position.seq + 1, "at": iso(now),
             "events": [event.as_dict() for event in decision.events], "because": decision.reasons,
         }  # fmt: skip
         data, chain = lines.encode(document, self._position.chain)
@@ -118,10 +125,21 @@ class JournalStore:
         if loaded.torn:  # a decision not taken: nobody acted on it
             os.truncate(path, self._position.offset)
         self._file = disk.Appender(path)
+        # A holder that was killed may have written a line, or made a folder, and not synced it: that comes first.
+        disk.confirm(path)
+        for folder in (self._system, self._system.parent):
+            disk.sync_folder(folder)
         for folder in (self._system, self._folder, self._system / "logs"):
             disk.remove_drafts(folder)
         if loaded.mend:
             self._compact(damaged=True)
+
+    def _upgrade(self, older: int) -> None:
+        """What was written by an older orch is kept as it is, and gone on from in a new segment of today's format."""
+        kept = keep(self._system, f"format_{older}", ("state.json", "journal"), clock.now())
+        self._compact()
+        what = f"{self._system} was of format {older} and is of format {formats.VERSION} now"
+        self.notices.append(f"{what}; a copy of it as it was is in {kept}")
 
     def _compact(self, *, damaged: bool = False) -> None:
         """A new segment, beginning from a snapshot; the segment before and its base are kept, older ones go."""

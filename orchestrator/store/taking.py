@@ -44,12 +44,15 @@ def take(lock: StateLock, system: Path, purpose: str, me: Identity, command: str
 
 
 def silent_for(found: Holder, system: Path) -> float:
-    """How long the holder has not gone round its loop; one that never has counts from when it took the lock."""
+    """How long the holder has not gone round its loop; one that never has counts from when it took the lock.
+
+    Or from when it came to be, if that is less: a clock that was set meanwhile makes nobody older.
+    """
     now = clock.now()
     pulse = heartbeat.read(system, now)
     if pulse is not None and pulse.identity == found.identity:
         return pulse.age
-    return max(0.0, now - epoch(found.since))
+    return max(0.0, min(now - epoch(found.since), process.lifetime(found.identity)))
 
 
 def _end(who: Identity, life: str, grace: float) -> bool:

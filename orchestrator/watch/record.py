@@ -21,7 +21,7 @@ class Record:
         line = f"{iso(clock.now())} {os.getpid()} {text}\n".encode()
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
             try:
                 os.write(fd, line)
                 if os.fstat(fd).st_size > MOST:

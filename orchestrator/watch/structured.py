@@ -42,7 +42,7 @@ class StructuredLog:
     def _write(self, data: bytes) -> None:
         """The journal is the truth: a log that cannot be written is said once, and tried again with the next line."""
         try:
-            fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
             try:
                 os.write(fd, data)
                 is_full = os.fstat(fd).st_size >= self._most

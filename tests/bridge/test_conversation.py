@@ -134,10 +134,11 @@ def test_after_a_new_line_numbers_go_on_and_only_what_was_not_seen_is_said_again
     again.link = far.link
     again.link.reconnected()
     talk.greet(8, ME, {})
+    talk.say("stop", attempt="r1/3.1")
     (hello,) = again.hear()
-    assert hello["kind"] == "hello"
+    assert hello["kind"] == "hello", "nothing overtakes what was lost with the old line"
     talk.replay(again.link.seen)
-    assert [message["attempt"] for message in again.hear()] == ["r1/2.1"]
+    assert [message["attempt"] for message in again.hear()] == ["r1/2.1", "r1/3.1"]
     there.close()
 
 

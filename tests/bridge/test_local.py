@@ -249,6 +249,53 @@ def test_a_successor_takes_over_attempts_and_gives_the_old_agent_no_new_ones(rig
         later.inbox.close()
 
 
+def test_an_agent_that_does_not_answer_a_successor_is_waited_for(rig: Rig, root: Path) -> None:
+    """Its work may be alive: nobody says of it that it never started."""
+    rig.bridge.ensure_integration()
+    attempt = AttemptId("r", 1, 1)
+    rig.start(attempt, "sleep 60")
+    rig.until(lambda: rig.first(obs.Started))
+    (pid,) = agents(root)
+    os.kill(pid, signal.SIGSTOP)
+    later = Rig(root)
+    try:
+        (finding,) = later.bridge.take_over(survey(root / "system", {}))
+        assert finding.roster is None
+        later.bridge.perform([act.StopAttempt(attempt, "cancelled")])
+        assert later.inbox.get(0.1) == []
+        os.kill(pid, signal.SIGCONT)
+        later.until(lambda: later.first(obs.AgentJoined))
+        joined = later.first(obs.AgentJoined)
+        assert joined.attempts == (attempt,) and not joined.takes_work
+        later.bridge.perform([act.StopAttempt(attempt, "cancelled")])
+        later.until(lambda: later.first(obs.Ended))
+        assert later.first(obs.Ended).outcome.kind == "stopped"
+        later.bridge.perform([act.TakeOutcome(attempt)])
+    finally:
+        os.kill(pid, signal.SIGCONT)
+        later.bridge.shutdown()
+        later.inbox.close()
+
+
+def test_the_folder_of_one_that_lives_stays_whatever_is_taken_from_it(rig: Rig, root: Path) -> None:
+    rig.bridge.ensure_integration()
+    (folder,) = (root / "system" / "agents").iterdir()
+    (folder / "outcomes").mkdir()
+    (folder / "outcomes" / "1.1.json").write_text("{}")
+    rig.bridge.perform([act.TakeOutcome(AttemptId("r", 1, 1))])
+    assert not any((folder / "outcomes").iterdir()) and (folder / "identity.json").exists()
+
+
+def test_no_two_agents_of_one_bridge_share_a_name(rig: Rig, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even when the first was lost long after its start."""
+    monkeypatch.setattr(local, "STARTS_WITHIN", 0.0)
+    first = rig.bridge.ensure_integration().agent
+    (pid,) = agents(root)
+    os.kill(pid, signal.SIGKILL)
+    rig.until(lambda: rig.first(obs.AgentGone) and rig.bridge.agent)
+    assert rig.bridge.agent != first
+
+
 def test_a_stop_of_what_nobody_has_is_answered() -> None:
     inbox = Inbox()
     bridge = LocalBridge(Path("/nowhere"), inbox, inbox, process.myself(), SETTINGS, 1.0, print)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.driving import MORTAL, Project
+from tests.driving import MORTAL, Project, wait_for
 
 MARKER = "import pathlib\npathlib.Path('/{root}/imported').touch()\nfrom orchestrator import phase\n\n@phase(2)\ndef two(ctx):\n    pass\n"
 
@@ -215,3 +215,16 @@ def test_a_newer_format_is_named(project: Project) -> None:
         assert ended.code == 4, ended
         assert "99" in ended.err
     assert '"version":99' in path.read_text()
+
+
+def test_what_waits_to_be_recovered_is_shown_by_the_rules_of_the_project(project: Project) -> None:
+    """An outcome that nobody has taken: whether it is tried again is a matter of settings."""
+    project.settings("[retry.TRANSIENT]\ntries = 0\n")
+    project.commands({"number": 1, "name": "one", "run": "touch begun; sleep 0.3; exit 75", "needs": []})
+    run = project.start("run")
+    run.until(lambda: (project.root / "begun").exists())
+    run.kill()
+    wait_for(lambda: any(project.system.glob("agents/*/outcomes/*.json")))
+    assert project.statuses() == {1: "failed"}
+    assert project.orch("recover").code == 0
+    assert project.statuses() == {1: "failed"}

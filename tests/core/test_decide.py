@@ -195,6 +195,27 @@ def test_found_at_start_up_never_started_costs_no_try_either():
     assert case.state.phase(1).attempts == 0
 
 
+def test_what_the_journal_says_has_started_is_not_forgotten_when_nobody_knows_of_it():
+    case = Case({1: ()}, starts=False).live(1)
+    (event,) = case.step(obs.NeverStarted(an(1))).events
+    assert isinstance(event, ev.PhaseRecovered) and event.failure.code == "INTERRUPTED"
+    assert case.state.phase(1).failures == 0
+
+
+def test_what_was_told_to_end_and_is_nowhere_has_ended():
+    case = Case({1: ()}, starts=False).given(intended(1), ev.StopRequested(1, 1, "cancelled by ann"))
+    assert case.step(obs.NeverStarted(an(1))).events == (ev.PhaseCancelled(1, "cancelled by ann", 1),)
+
+
+def test_an_agent_that_takes_no_work_says_all_that_it_has_in_hand():
+    """One that did not answer when the lock was taken may join later: what it does not name, it never had."""
+    case = Case({1: (), 2: (), 3: ()}, starts=False).live(1).given(intended(2))
+    joined = obs.AgentJoined("a1", AGENT, (an(1),), takes_work=False)
+    assert case.step(joined).events == (ev.AttemptWithdrawn(2, 1, "intended, but never started"),)
+    case.given(intended(3))
+    assert case.step(obs.AgentJoined("a1", AGENT, (an(1),))).is_empty, "an order may be on its way to our own"
+
+
 @pytest.mark.parametrize("attempt", [an(1, 1), an(1, 3), an(1, 2, run="r0"), an(2), an(99)])
 def test_news_of_an_unknown_or_older_attempt_changes_nothing_and_is_answered(attempt):
     case = Case({1: (), 2: ()}, starts=False).live(1, attempt=2)
@@ -395,6 +416,17 @@ def test_after_an_interrupted_run_a_turn_may_retry():
 
 
 # ---- a run begins, goes on, is over
+
+
+def test_what_comes_after_the_end_of_the_run_ends_and_starts_nothing():
+    case = Case({1: (), 2: ()})
+    case.given(intended(1), failed(1), intended(2), failed(2))
+    assert case.step().events == (ev.RunEnded("failed", 1),)
+    assert case.step(SIGINT).is_empty
+    assert not case.step(asked("cancel")).actions[0].accepted
+    answered = case.step(asked("retry", 1, "k2"))
+    assert answered.actions == (act.AnswerAsk("k2", True, "phase 1 is pending, with fresh tries; `orch run` runs it"),)
+    assert case.step().is_empty, "the next run starts it"
 
 
 def test_the_first_run_begins_and_adopts_the_plan():

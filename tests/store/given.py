@@ -83,7 +83,8 @@ if "child" in how:
         os.execv("/bin/sleep", ["sleep", "60"])
 if "beats" in how or "silent" in how:
     now = clock.now() - (1000 if "silent" in how else 0)
-    Heartbeat(system, me, 120.0).beat(State(), Moment(now, 0.0))
+    late = clock.now() - now
+    Heartbeat(system, me, 120.0, awake=lambda: clock.awake() - late).beat(State(), Moment(now, 0.0))
 print("held" if held else "refused", flush=True)
 time.sleep(float(next((word for word in how if word[0].isdigit()), 60)))
 """

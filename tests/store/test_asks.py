@@ -42,6 +42,21 @@ def test_an_ask_is_claimed_answered_and_the_answer_read(tmp_path, asks):
     assert list(asks.take()) == []
 
 
+def test_what_was_answered_by_one_that_was_cut_off_is_tidied_away_by_the_next(tmp_path, asks):
+    mine = petition(tmp_path)
+    assert list(asks.take()) == [RETRY]
+    asks.answer("k1", accepted=True, text="yes")
+    for name in ("k1.taken", ".k1.answer.77.new", ".k2.json.78.new"):  # it was killed here
+        (tmp_path / "asks" / name).write_text("{}")
+    after = Asks(tmp_path)
+    assert list(after.take()) == [] and mine.answer() == (True, "yes")
+    assert names(tmp_path) == {"k1.answer", ".k2.json.78.new"}, "somebody may be writing an ask just now"
+    os.utime(tmp_path / "asks" / ".k2.json.78.new", (0, 0))
+    after.close()
+    Asks(tmp_path).close()
+    assert names(tmp_path) == {"k1.answer"}
+
+
 def test_an_ask_about_everything_has_no_number(tmp_path, asks):
     petition(tmp_path, verb="cancel", number=None)
     petition(tmp_path, "k2", number=-8)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -120,11 +121,12 @@ def test_a_network_file_system_is_warned_of_and_a_local_one_is_not(system, monke
     assert warnings_of(system) == []
 
 
-def test_a_file_system_without_locks_is_refused(system, monkeypatch):
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_refused(system, monkeypatch, number):
     lock = StateLock(system)
 
     def acquire(**_: object) -> None:
-        raise NotImplementedError("no flock here")
+        raise OSError(number, "no flock here")
 
     monkeypatch.setattr(lock._lock, "acquire", acquire)
     with pytest.raises(StateUnwritable, match="does not support locks") as caught:

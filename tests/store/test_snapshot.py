@@ -73,7 +73,7 @@ def test_what_cannot_be_trusted_is_told_apart_from_what_is_not_there(tmp_path):
     path = tmp_path / "state.json"
     assert load(path) is None
     for data, why in (
-        (b"", "it is not whole JSON"),
+        (b"", "it is not whole JSON (byte 0)"),
         (b"{}", "its checksum does not fit"),
         (b"[1]", "its checksum does not fit"),
     ):

@@ -82,6 +82,24 @@ def test_one_decision_is_one_line_on_the_disk_before_anything_is_folded(system, 
     store.close()
 
 
+def test_what_one_that_was_killed_had_not_synced_is_safe_before_anybody_acts_on_it(system, monkeypatch):
+    """A line that can be read may still be lost with the power: whoever opens the store has it on the disk first."""
+    first = store_of(system)
+    first.commit(opening(), NOW)
+
+    def killed(fd: int) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(os, "fdatasync", killed)
+        first.commit(decision(intended(1)), NOW)
+    confirmed, synced = counted(monkeypatch, "confirm"), counted(monkeypatch, "sync_folder")
+    after = store_of(system)
+    assert after.position.seq == 2 and confirmed == ["000000000001.jsonl"]
+    assert {"journal", "system", system.parent.name} <= set(synced)
+    after.close()
+
+
 def test_a_commit_tells_how_each_phase_moved(system):
     store = store_of(system)
     store.commit(opening(), NOW)

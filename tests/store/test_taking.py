@@ -100,7 +100,8 @@ def test_a_hung_run_is_ended_and_taken_over(tmp_path, stubborn):
         assert process.is_alive(other.identity) == process.DEAD
 
 
-def test_one_that_never_beat_counts_from_when_it_took_the_lock(tmp_path):
+def test_one_that_never_beat_counts_from_when_it_took_the_lock(tmp_path, monkeypatch):
+    monkeypatch.setattr(process, "lifetime", lambda who: 7200.0)
     with Holding(tmp_path, RUN, "old") as other:
         assert (
             "silent for 1h" in taking_of(tmp_path, patience())[0] and process.is_alive(other.identity) == process.DEAD
@@ -145,7 +146,15 @@ def test_the_signature_of_a_dead_holder_condemns_nobody(tmp_path, monkeypatch):
         assert not other.is_over
 
 
-def test_silence_is_measured_by_the_holders_own_pulse(tmp_path):
+def test_one_that_never_beat_is_not_silent_for_longer_than_it_is_there(tmp_path):
+    with Holding(tmp_path, RUN, "old") as other:  # the clock was set forward since
+        with pytest.raises(RunActive, match=f"pid {other.identity.pid}"):
+            taking_of(tmp_path, patience())
+        assert not other.is_over
+
+
+def test_silence_is_measured_by_the_holders_own_pulse(tmp_path, monkeypatch):
+    monkeypatch.setattr(process, "lifetime", lambda who: 7200.0)
     now = clock.now()
     found = Holder(ME, RUN, iso(now - 500), "orch run")
     assert silent_for(found, tmp_path) == pytest.approx(500, abs=30)
