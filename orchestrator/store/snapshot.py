@@ -41,10 +41,6 @@ class Encoder:
     def forget(self) -> None:
         self._stale = None
 
-    @property
-    def size(self) -> int:
-        return 300 * len(self._phases)
-
     def encode(self, state: State, position: Position) -> bytes:
         if self._stale is None:
             self._phases = {}

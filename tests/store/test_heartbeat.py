@@ -8,6 +8,7 @@ import pytest
 from orchestrator.core.eta import Eta
 from orchestrator.core.names import Moment
 from orchestrator.core.state import State
+from orchestrator.errors import StateUnwritable
 from orchestrator.store.heartbeat import AT_MOST_APART, Heartbeat, Pulse, read
 from tests.core.given import ME, NOW, Case
 
@@ -105,3 +106,9 @@ def test_after_a_clean_exit_nothing_is_left(tmp_path):
     heart.beat(State(), moment(0.0))
     heart.stop(State(), moment(1.0))
     assert read(tmp_path, NOW + 1).eta is None
+
+
+def test_one_that_cannot_be_written_says_which_file(tmp_path):
+    (tmp_path / "logs").write_text("no folder")
+    with pytest.raises(StateUnwritable, match=r"logs"):
+        Heartbeat(tmp_path, ME, 120.0).beat(State(), moment(0.0))

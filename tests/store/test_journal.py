@@ -103,3 +103,12 @@ def test_a_sealed_line_that_is_no_line_is_damage(segment, document):
     segment.write_bytes(encode(document, 0)[0])
     damage = journal.read(segment, 0, 0).damage
     assert damage is not None and damage.why == "not a journal line (KeyError)"
+
+
+def test_a_journal_that_may_not_be_read_is_no_damaged_one(tmp_path, monkeypatch):
+    def forbidden(path, offset=0):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(journal.disk, "read", forbidden)
+    with pytest.raises(PermissionError):
+        journal.read(tmp_path / "000000000001.jsonl", 0, 0)

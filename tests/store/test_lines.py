@@ -62,3 +62,9 @@ def test_another_format_is_refused_by_name(version):
 def test_a_seal_is_the_chain_in_hexadecimal():
     data, chain = seal(b'{"a":1', 0)
     assert data == b'{"a":1,"sum":"%08x"}\n' % chain
+
+
+def test_a_line_whose_seal_fits_and_that_says_nothing_of_a_decision_is_bad():
+    data, _ = encode({"v": 1, "seq": 1, "at": "2026-11-20T00:00:00.000Z", "events": [], "because": ["one too many"]}, 0)
+    with pytest.raises(BadLine, match="not a line of a journal"):
+        decode(data[:-1], 0)

@@ -139,3 +139,14 @@ def test_another_run_is_named():
     assert isinstance(error, RunActive) and error.exit_code == 75
     assert error.message == f"another run is active (pid 10 on host, since {iso(NOW)}: orch run --new)"
     assert "somebody who is just starting" in active(None).message
+
+
+def test_a_lock_that_cannot_be_signed_is_said(system, monkeypatch):
+    def full(fd, data, offset):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    lock = StateLock(system)
+    with pytest.raises(StateUnwritable, match=r"state\.lock: No space left on device"):
+        lock.acquire(RUN, ME, "orch run", NOW)
+    lock.release()

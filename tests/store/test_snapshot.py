@@ -80,3 +80,36 @@ def test_what_cannot_be_trusted_is_told_apart_from_what_is_not_there(tmp_path):
         path.write_bytes(data)
         found = load(path)
         assert isinstance(found, BadLine) and str(found) == why
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b'{"version":1,"run":{}}', "its checksum does not fit"),
+        (b'{"run": \xff}', "it is not whole JSON (byte 8)"),
+        (b"[" * 100_000, "it is not whole JSON"),
+    ],
+)
+def test_what_is_no_snapshot_says_where_it_ceases_to_be_one(tmp_path, data, why):
+    (tmp_path / "state.json").write_bytes(data)
+    found = load(tmp_path / "state.json")
+    assert isinstance(found, BadLine) and str(found) == why
+
+
+def test_a_newer_format_is_refused_by_name_however_it_is_sealed(tmp_path):
+    (tmp_path / "state.json").write_text('{"version": 99, "sealed": "otherwise"}')
+    with pytest.raises(StateDamaged, match="99"):
+        load(tmp_path / "state.json")
+
+
+def test_what_cannot_be_read_is_not_trusted_and_what_may_not_be_is_said(tmp_path, monkeypatch):
+    (tmp_path / "state.json").mkdir()
+    assert isinstance(load(tmp_path / "state.json"), BadLine)
+    assert load(tmp_path / "state.json" / "below") is None
+
+    def forbidden(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(snapshot.disk, "read", forbidden)
+    with pytest.raises(PermissionError):
+        load(tmp_path / "state.json")
