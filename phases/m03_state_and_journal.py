@@ -81,7 +81,7 @@ def decisions() -> Iterator[Decision]:
 
 
 def decided(*events: Event) -> Decision:
-    return Decision(events, ())
+    return Decision(events, (), ("",) * len(events))
 
 
 def write(store: JournalStore, count: int) -> tuple[list[float], list[float]]:

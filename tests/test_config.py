@@ -235,7 +235,7 @@ def test_a_file_that_is_not_text_or_not_readable(tmp_path: Path) -> None:
     assert faults(tmp_path) == ["orch.toml: it is not UTF-8 text (byte 11)"]
     (tmp_path / "orch.toml").unlink()
     (tmp_path / "orch.toml").mkdir()
-    assert faults(tmp_path) == ["orch.toml: it cannot be read: Is a directory"]
+    assert faults(tmp_path) == ["orch.toml: it cannot be read: a folder stands where a file should"]
 
 
 def test_stale_after_follows_a_long_timeout_unless_it_is_set(tmp_path: Path) -> None:

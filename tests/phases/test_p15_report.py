@@ -16,6 +16,10 @@ def well(monkeypatch):
     monkeypatch.setattr(phase, "status", lambda ctx: told())
 
 
+EACH = 100 / len(phase.DRILLS)
+PROMISES = 5 * len(phase.DRILLS)
+
+
 def grade(changed, **more):
     return phase.graded(results(changed, **more), told())
 
@@ -23,14 +27,16 @@ def grade(changed, **more):
 def test_a_page_and_a_table(make, fits, well, capsys):
     context = make(15, results())
     result = fits(phase.report(context))
-    assert result["verdict"] == "grade A, 100 of 100: 30 of 30 promises kept, 1 warning: system/report/index.html"
+    assert result["verdict"] == (
+        f"grade A, 100 of 100: {PROMISES} of {PROMISES} promises kept, 1 warning: system/report/index.html"
+    )
     assert (result["figures"]["grade"], result["figures"]["score"]) == ("A", 100.0)
     page = context.path("system/report/index.html")
     assert (stat.S_IMODE(page.stat().st_mode), stat.S_IMODE(page.parent.stat().st_mode)) == (0o600, 0o700)
     assert len(page.read_bytes()) == result["figures"]["page_bytes"]
     assert [path.name for path in page.parent.iterdir()] == ["index.html"]
     shown = capsys.readouterr().out.splitlines()
-    assert shown[0] == "grade A, 100 of 100: 30 of 30 promises kept, 1 warning"
+    assert shown[0] == f"grade A, 100 of 100: {PROMISES} of {PROMISES} promises kept, 1 warning"
     assert " -7  clock              passed, 1 warned   the verdict of phase -7" in shown
     assert "  6  overlap            5 of 5 kept        the verdict of drill 6" in shown
     assert "  phase -7: nobody keeps the clock in step: due times will wander" in shown
@@ -52,13 +58,16 @@ def test_what_orch_says_of_the_run_is_asked_of_orch(make, fits):
     assert phase.status(context)["run"]["state"] == "none"
 
 
-def test_grades():
-    bad, good = check(), check(True)
-    assert grade({}).grade == "A"
-    assert (grade({1: [bad, good]}).grade, grade({1: [bad, good]}).score) == ("B", 91.7)
-    assert (grade({1: [bad], 2: [bad, good]}).grade, grade({1: [bad], 2: [bad, good]}).score) == ("C", 75.0)
-    assert grade({1: [bad], 2: [bad]}).grade == "D"
-    assert grade({1: [bad], 2: [bad], 3: [bad]}).grade == "F"
+@pytest.mark.parametrize(
+    ("lost", "expected"), [(0, "A"), (0.5, "B"), (1.5, "C"), (2, "C"), (3, "D"), (4, "F"), (len(phase.DRILLS), "F")]
+)
+def test_grades(lost, expected):
+    """By how many drills' worth of promises was not kept."""
+    broken = {number: [check()] for number in phase.DRILLS[: int(lost)]}
+    if lost % 1:
+        broken[phase.DRILLS[-1]] = [check(), check(True)]
+    found = grade(broken)
+    assert (found.grade, found.score) == (expected, round(100 - lost * EACH, 1))
 
 
 @pytest.mark.parametrize("grave", ["lost", "done twice", "stuck", "orphaned"])
@@ -70,11 +79,10 @@ def test_one_grave_thing_is_an_f_whatever_the_rest(grave):
 
 def test_a_drill_that_was_cut_short_counts_nothing():
     cut = grade({2: [check(True), check(True), check()]})
-    assert cut.score == 94.4
+    assert cut.score == round(100 - EACH / 3, 1)
     found = results({2: [check(True), check(True), check()]})
     found[2]["cut_short"] = True
-    assert phase.graded(found, told()).score == 83.3
-    assert phase.graded(found, told()).grade == "C"
+    assert phase.graded(found, told()).score == round(100 - EACH, 1)
     assert phase.share_kept({"checks": []}) == 0.0
 
 
@@ -89,7 +97,7 @@ def test_an_f_fails_the_run_after_the_page_is_written(make, well, capsys):
 
 
 def test_too_few_points_are_an_f_too():
-    found = grade(dict.fromkeys((1, 2, 3), (check(),)))
+    found = grade(dict.fromkeys(phase.DRILLS[: len(phase.DRILLS) // 2], (check(),)))
     assert phase.why_f(found) == "50 of 100, fewer than 60"
 
 
