@@ -25,8 +25,15 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 STORE = ("lines", "journal", "snapshot", "reading", "store", "lock", "taking", "asks", "heartbeat")
-TARGETS = [f"orchestrator/store/{name}.py" for name in STORE] + ["orchestrator/process/alive.py", "orchestrator/core/reconcile.py"]
-MORE_TESTS = {"store": ["tests/store"], "process": ["tests/test_process.py"], "core": ["tests/core/test_reconcile.py", "tests/core/test_model.py"]}
+TARGETS = [f"orchestrator/store/{name}.py" for name in STORE] + [
+    "orchestrator/process/alive.py",
+    "orchestrator/core/reconcile.py",
+]
+MORE_TESTS = {
+    "store": ["tests/store"],
+    "process": ["tests/test_process.py"],
+    "core": ["tests/core/test_reconcile.py", "tests/core/test_model.py"],
+}
 SECONDS = 120  # a mutant that hangs is noticed, too
 NOTICED, SURVIVED = "noticed", "SURVIVED"
 
@@ -142,7 +149,9 @@ class Bench:
         command = [sys.executable, "-m", "pytest", "-x", "-q", "-n", "0", "-p", "no:cacheprovider", *tests]
         environ = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(self.root)}
         try:
-            done = subprocess.run(command, cwd=self.root, env=environ, capture_output=True, timeout=SECONDS, check=False)
+            done = subprocess.run(
+                command, cwd=self.root, env=environ, capture_output=True, timeout=SECONDS, check=False
+            )
         except subprocess.TimeoutExpired:
             return False
         return done.returncode == 0
@@ -172,7 +181,8 @@ def main() -> None:
     for mutant in survived:
         print(f"{mutant.path}:{mutant.line}: {mutant.what}")
     noticed = len(chosen) - len(survived)
-    print(f"seed {asked.seed}: {noticed} of {len(chosen)} noticed ({100 * noticed / max(1, len(chosen)):.1f} %), of {len(found)} in all")
+    share = 100 * noticed / max(1, len(chosen))
+    print(f"seed {asked.seed}: {noticed} of {len(chosen)} noticed ({share:.1f} %), of {len(found)} in all")
 
 
 def _try_all(bench: Bench, share: list[Mutant]) -> list[Mutant]:

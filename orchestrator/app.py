@@ -24,7 +24,7 @@ from orchestrator.core.events import Event, Scope
 from orchestrator.core.graph import closure
 from orchestrator.core.names import Identity, Moment, iso
 from orchestrator.core.plan import Plan
-from orchestrator.core.reconcile import DEAD, reconcile
+from orchestrator.core.reconcile import DEAD, UNKNOWABLE, reconcile
 from orchestrator.core.state import State
 from orchestrator.engine import Engine
 from orchestrator.errors import DefinitionsError, OrchError, RunActive, UsageError
@@ -84,6 +84,7 @@ class Recovered:
         self.events: tuple[Event, ...] = ()
         self.swept: list[str] = []
         self.left: list[int] = []  # phases whose attempts go on with their agent
+        self.untold: dict[int, float] = {}  # where that cannot be told: seconds until it counts as lost
 
 
 class Holding:
@@ -118,7 +119,7 @@ class Holding:
     def _is_of_our_disk(self, error: OSError) -> bool:
         """Heartbeat, agents' folders, answers: not the journal, but the same advice. A write names no file."""
         if error.filename is None:
-            return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+            return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
         return Path(os.fsdecode(error.filename)).is_relative_to(self.system)
 
     @property
@@ -177,6 +178,7 @@ class Holding:
         """All of recovery: what the world says, as observations, decided and written in one turn of the loop."""
         findings = self.bridge.take_over(survey(self.system, self.state.agents))
         gone = {finding.agent for finding in findings if finding.life == DEAD}
+        hidden = {finding.agent for finding in findings if finding.life == UNKNOWABLE}
         orphans = [
             Identity(phase.pid, phase.ticks, self.me.boot, self.me.host)
             for phase in map(self.state.phase, self.state.live)
@@ -187,6 +189,8 @@ class Holding:
         if batch:
             self.found.events = self.engine.step(batch).events
         self.bridge.clear(gone)
+        untold = [number for number in self.state.live if self.state.phase(number).agent in hidden]
+        self.found.untold = dict.fromkeys(sorted(untold), self.state.run.stale_after)
 
     def _was_here(self, agent: str | None) -> bool:
         """Did that agent live in this boot of this machine? Else its pids mean nothing."""
@@ -314,7 +318,7 @@ def recover(root: Path, settings: Settings, *, takeover: bool) -> Recovered:
     """`orch recover`: take the lock for one turn; RunActive if a run is alive."""
     with Holding(root, settings, lambda: known_plan(root, settings), TURN, takeover=takeover) as holding:
         holding.engine.run()
-        holding.found.left = sorted(holding.state.live)
+        holding.found.left = sorted(holding.state.live - holding.found.untold.keys())
         return holding.found
 
 

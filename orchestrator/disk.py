@@ -132,8 +132,8 @@ def confirm(path: Path) -> None:
     try:
         data = os.pread(fd, os.fstat(fd).st_size, 0)
         start = data.rfind(b"\n", 0, max(0, len(data) - 1)) + 1
-        if os.pwrite(fd, data[start:], start) != len(data) - start:
-            raise OSError(errno.EIO, "written only in part", str(path))
+        while start < len(data):
+            start += os.pwrite(fd, data[start:], start)
         os.fdatasync(fd)
     finally:
         os.close(fd)

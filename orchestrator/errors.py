@@ -59,7 +59,7 @@ CODES: dict[str, Code] = {
         Code("TIMEOUT", "server", "it did not end by its deadline", "look at its log; raise `timeout`, or set `retries`", _WHEN_ASKED),
         Code("TRANSIENT", "server", "a passing fault", "see its log; `orch run` tries it again", _TRANSIENT, 75),
         Code("RESOURCE", "server", "memory, disk or descriptors ran out", "free some, or raise `limits`", _SLOWLY),
-        Code("INTERRUPTED", "server", "its agent, host or power was lost", "`orch run` runs it again", RetryDefault(3, 0, 1, 0, 0)),
+        Code("INTERRUPTED", "server", "its agent, host or power was lost", "`orch retry N` runs it again", RetryDefault(3, 0, 1, 0, 0)),
         Code("INTERNAL", "server", "a fault of orch itself", "report it with system/journal"),
         Code("DEPENDENCY", "business", "something it needs is not there yet", "see its log; `orch run` tries it again", _SLOWLY, 69),
         Code("FAILED", "business", "the phase's own failure, cause unknown", "look at its log, then `orch run`", RetryDefault(1, 60)),

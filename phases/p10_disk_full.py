@@ -41,8 +41,8 @@ def disk_full(ctx: Context) -> dict[str, Any]:
 
 def verdict(figures: Figures) -> str:
     return (
-        f"with the disk full after {figures['done_before']} of {figures['phases']} phases the run left with {DISK_FULL} and "
-        f"named the file; with room again it came to its end, each phase ran once"
+        f"with the disk full after {figures['done_before']} of {figures['phases']} the run left with {DISK_FULL} "
+        f"and named the file; with room again it came to its end, each phase ran once"
     )
 
 

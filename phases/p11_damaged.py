@@ -1,7 +1,7 @@
-"""Phase 11: the state is damaged, a little and a lot; what another copy proves is used, the rest is refused and repaired.
+"""Phase 11: the state is damaged, a little and a lot; what another copy proves is used, the rest refused and repaired.
 
-A little: half a line behind the journal's last, one byte of one copy changed, one copy gone. Nothing is lost by that, and
-nobody need do anything. A lot: both copies of the same decision. Then no command goes on as if nothing were, until
+A little: half a line behind the journal's last, one byte of one copy changed, one copy gone. Nothing is lost by that,
+and nobody need do anything. A lot: both copies of the same decision. Then no command goes on as if nothing were, until
 `orch fsck --repair` has said what cannot be proven any more, and gone back to what can.
 """
 
@@ -37,8 +37,8 @@ def damaged(ctx: Context) -> dict[str, Any]:
 
 def verdict(figures: Figures) -> str:
     return (
-        f"{figures['mended']} of {len(LITTLE)} kinds of small damage were seen and cost nothing; damage to both copies was "
-        f"refused, named and repaired, {figures['run_again']} phase ran again"
+        f"{figures['mended']} of {len(LITTLE)} kinds of small damage were seen and cost nothing; damage to both copies "
+        f"was refused, named and repaired, {figures['run_again']} phase ran again"
     )
 
 

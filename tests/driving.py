@@ -287,6 +287,10 @@ class Project:
     def agents(self) -> list[int]:
         return [pid for pid in self.processes() if "agent/__main__.py" in _command(pid)]
 
+    def templates(self) -> list[int]:
+        """With what was forked from them, which has the same command line."""
+        return [pid for pid in self.processes() if "agent.template" in _command(pid)]
+
     def own_processes(self) -> list[int]:
         return [pid for pid in self.processes() if "orchestrator" in _command(pid)]
 

@@ -28,9 +28,9 @@ def survey(system: Path, known: Mapping[str, Identity]) -> list[Finding]:
 
 
 def _look(folder: Path, known: Identity | None = None) -> Finding:
-    """An identity that cannot be read makes nobody dead whom the journal knows, too."""
-    identity = read_identity(folder) or known
-    life = DEAD if identity is None else _life(identity)
+    """Alive if one of the two says so that name it; else the journal counts: a file in that folder has no seal."""
+    told = [(who, _life(who)) for who in (known, read_identity(folder)) if who is not None]
+    identity, life = next((one for one in told if one[1] == ALIVE), told[0] if told else (None, DEAD))
     return Finding(folder.name, life, identity, None, {attempt: outcome for attempt, outcome, _ in outcomes(folder)})
 
 

@@ -210,7 +210,7 @@ def _reset_for_another_call(draft: Draft, seen: obs.RunAsked) -> None:
             continue
         if seen.force and (phase.attempts or phase.status != "pending"):
             draft.note(ev.PhaseReset(number, "--force"))
-        elif phase.status in ("failed", "cancelled") and not stays_failed(draft.plan, phase):
+        elif phase.status in ("failed", "cancelled") and not stays_failed(draft.plan, number, phase):
             draft.note(ev.PhaseReset(number, f"it was {phase.status}", phase.interruptions))
 
 

@@ -112,17 +112,17 @@ def _preview_one(
         return BLOCKED, "needs " + ", ".join(f"{need} ({steps[need].why})" for need in held[:3])
     if plan.specs[number].broken:
         return RUN, plan.specs[number].broken
-    return _preview_run(plan, phase, done=done, new=new)
+    return _preview_run(plan, number, phase, done=done, new=new)
 
 
-def _preview_run(plan: Plan, phase: PhaseState, *, done: bool, new: bool) -> tuple[str, str]:
+def _preview_run(plan: Plan, number: int, phase: PhaseState, *, done: bool, new: bool) -> tuple[str, str]:
     if done:
         return RUN, "--force"
     if new or not phase.attempts:
         return RUN, "not run yet" if not new else "a new run"
     if phase.status == RETRY_WAIT:
         return WAIT, f"retry due {phase.retry_at}"
-    if final := stays_failed(plan, phase):
+    if final := stays_failed(plan, number, phase):
         return BLOCKED, final
     return RUN, {FAILED: "it failed", CANCELLED: "it was cancelled"}.get(phase.status, phase.why or phase.status)
 
@@ -133,10 +133,10 @@ def _will_be_done(step: Step, plan: Plan, number: int) -> bool:
     return step.what != BLOCKED and not plan.specs[number].broken
 
 
-def stays_failed(plan: Plan, phase: PhaseState) -> str:
+def stays_failed(plan: Plan, number: int, phase: PhaseState) -> str:
     """Why not even the next run tries this phase again by itself; empty if it does."""
     if phase.status == FAILED and phase.interruptions > plan.rules.retry[retry.INTERRUPTED].tries:
-        return f"interrupted {phase.interruptions} times in a row; `orch retry N` runs it again"
+        return f"interrupted {phase.interruptions} times in a row; `orch retry {number}` runs it again"
     return ""
 
 

@@ -231,7 +231,7 @@ def _env(value: Any, wrong: Wrong) -> Any:
             wrong(f"env: {name}: {shown} is not text", f'{name} = "{shown}"' if _is_number(text) else f'{name} = "..."')
         elif "\0" in text:
             wrong(f"env: {name}: a NUL byte cannot be in the environment", "remove it")
-    return dict(value)
+    return {name: text for name, text in value.items() if isinstance(text, str)}
 
 
 def _cwd(value: Any, wrong: Wrong) -> Any:

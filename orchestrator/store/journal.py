@@ -89,7 +89,7 @@ def read(path: Path, chain: int, last: int, *, after: int = 0, offset: int = 0) 
 
 
 def _was_being_written(rest: bytes) -> bool:
-    """Whether a power cut may have left it: what a disk puts where nothing was synced. No piece of it looks like a line.
+    """Whether a power cut may have left it: what a disk puts where nothing was synced. None of it looks like a line.
 
     Whatever changes one byte of a line leaves enough of its two ends.
     """

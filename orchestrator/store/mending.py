@@ -36,7 +36,8 @@ def judge(system: Path, *, is_live: bool) -> Verdict:
     verdict.segments = len(evidence.segments)
     best = evidence.best
     has_state_file = os.path.lexists(evidence.state_file)
-    if best is None or (best.seq == 0 and has_state_file and evidence.from_state_file is None):
+    nothing_before = best is not None and best.seq == 0 and has_state_file and evidence.from_state_file is None
+    if best is None or (nothing_before and not any(later.line for later in evidence.later(best))):
         if evidence.segments or has_state_file:
             verdict.flaws, verdict.state = _hopeless(system, evidence), None
         return verdict
@@ -147,8 +148,8 @@ class _Findings:
         about = sorted(phases_in(lost.raw))
         about_whom = f"; it seems to be about {_phases(about)}" if about else ""
         return Flaw(
-            _name(self._system, lost.path), what, f"{NOT_PROVEN}: that decision is lost{about_whom}", self._going_back(),
-            lost.number, lost.byte,
+            _name(self._system, lost.path), what, f"{NOT_PROVEN}: that decision is lost{about_whom}",
+            self._going_back(), lost.number, lost.byte,
         )  # fmt: skip
 
     def _going_back(self) -> str:

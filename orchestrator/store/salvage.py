@@ -1,7 +1,7 @@
 """What can still be used behind a damaged line: later lines that are whole, laid over the last state that is proven.
 
 A line that is lost may have said anything about its phases. So an event counts only where it can follow from what is
-known, or where it says by itself how a phase ended; a phase of which too little is known stays where it was proven last.
+known, or where it says by itself how a phase ended; a phase of which too little is known stays as last proven.
 """
 
 from __future__ import annotations

@@ -143,8 +143,9 @@ class JournalStore:
 
     def _compact(self, *, damaged: bool = False) -> None:
         """A new segment, beginning from a snapshot; the segment before and its base are kept, older ones go."""
-        old, kept = journal.segments(self._folder), self._position.segment
-        first = self._position.seq + 1
+        kept, first = self._position.segment, self._position.seq + 1
+        # One with our number is what a holder left that was killed here: it becomes ours.
+        old = [one for one in journal.segments(self._folder) if one.first < first]
         with _writing(self._system, self):
             self._position = Position(self._position.seq, self._position.chain, first, 0)
             data = self._encoder.encode(self._state, self._position)

@@ -9,7 +9,7 @@ from orchestrator.core import events as ev
 from orchestrator.core.graph import longest_path
 from orchestrator.core.names import Moment, span
 from orchestrator.core.outcome import Failure
-from orchestrator.core.plan import Plan
+from orchestrator.core.plan import Plan, stays_failed
 from orchestrator.core.state import State
 from orchestrator.core.table import FAILED, RETRY_WAIT
 from orchestrator.watch.tally import Tally
@@ -233,6 +233,9 @@ def hints(event: ev.RunEnded, state: State, plan: Plan) -> list[str]:
     if event.verdict == "waiting":
         due = min(phase.retry_at or "" for phase in state.phases.values() if phase.status == "retry_wait")
         return [f"{INDENT}the next retry is due {due}; `orch run` honours it"]
+    if stays := {number: why for number in failed if (why := stays_failed(plan, number, state.phase(number)))}:
+        number, why = next(iter(stays.items()))
+        return [f"{INDENT}next: `orch logs {number}` shows what it printed; it was {why}"]
     if failed:
         return [f"{INDENT}next: `orch logs {failed[0]}` shows what it printed; `orch run` runs what failed again"]
     if event.verdict == "cancelled":

@@ -71,6 +71,12 @@ def test_an_agent_that_lives_although_its_folder_is_gone_is_found_and_a_dead_one
     assert survey(tmp_path, {"a1": GONE, "a2": ME, "a3": GONE}) == [Finding("a1", ALIVE, ME), Finding("a2", ALIVE, ME)]
 
 
+def test_an_identity_that_is_damaged_into_one_of_another_host_hides_nobody_whom_the_journal_knows(tmp_path):
+    agent(tmp_path, "a1", GONE.replace(host="elsewhere/1"))
+    assert survey(tmp_path, {"a1": GONE}) == [Finding("a1", DEAD, GONE)]
+    assert survey(tmp_path, {}) == [Finding("a1", UNKNOWABLE, GONE.replace(host="elsewhere/1"))]
+
+
 @pytest.mark.parametrize("text", ["", "{", "null", "[]", "{}", '{"pid": "x"}'])
 def test_an_identity_that_cannot_be_read_is_nobodys(tmp_path, text):
     folder = agent(tmp_path, "a1", None)

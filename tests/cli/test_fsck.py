@@ -74,7 +74,10 @@ SMALL: dict[str, tuple[str, Callable[[Project], object]]] = {
     "a file that others may read": ("system/state.json", lambda project: (project.system / "state.json").chmod(0o644)),
     "a folder in the place of the heartbeat": (
         "system/logs/heartbeat.json",
-        lambda project: ((project.system / "logs/heartbeat.json").unlink(), (project.system / "logs/heartbeat.json").mkdir()),
+        lambda project: (
+            (project.system / "logs/heartbeat.json").unlink(),
+            (project.system / "logs/heartbeat.json").mkdir(),
+        ),
     ),
     "an ask that is none": ("system/asks/x.json", lambda project: (project.system / "asks/x.json").write_text("[]")),
 }

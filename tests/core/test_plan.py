@@ -62,12 +62,12 @@ def test_a_file_that_cannot_be_imported_blocks_what_needs_it():
 def test_what_was_interrupted_too_often_stays_failed_and_says_so():
     case = Case({1: (), 2: (1,)})
     plan = case.plan
-    assert stays_failed(plan, PhaseState(status="failed", interruptions=3)) == ""
-    assert stays_failed(plan, PhaseState(status="pending", interruptions=4)) == ""
+    assert stays_failed(plan, 1, PhaseState(status="failed", interruptions=3)) == ""
+    assert stays_failed(plan, 1, PhaseState(status="pending", interruptions=4)) == ""
     for attempt in range(1, 5):
         reset = ev.PhaseReset(1, "again", attempt - 1)
         case.given(*([reset] if attempt > 1 else []), intended(1, attempt), ev.PhaseRecovered(1, attempt, LOST))
-    why = "interrupted 4 times in a row; `orch retry N` runs it again"
+    why = "interrupted 4 times in a row; `orch retry 1` runs it again"
     assert steps(case) == [(1, BLOCKED, why), (2, BLOCKED, f"needs 1 ({why})")]
 
 

@@ -292,4 +292,16 @@ def recorded(folder: Path) -> Iterator[Recorder]:
         yield seen
 
 
-_RECORDED = ("open", "write", "pwrite", "fsync", "fdatasync", "truncate", "ftruncate", "rename", "unlink", "mkdir", "close")
+_RECORDED = (
+    "open",
+    "write",
+    "pwrite",
+    "fsync",
+    "fdatasync",
+    "truncate",
+    "ftruncate",
+    "rename",
+    "unlink",
+    "mkdir",
+    "close",
+)

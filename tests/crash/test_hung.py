@@ -27,9 +27,9 @@ def pipeline(project: Project) -> None:
     )  # fmt: skip
 
 
-def hang(project: Project) -> Started:
+def hang(project: Project, before: tuple[str, ...] = ()) -> Started:
     pipeline(project)
-    run = project.start("run", argv=HANGING)
+    run = project.start("run", argv=(*before, *HANGING))
     run.wait_for("hangs now")
     return run
 

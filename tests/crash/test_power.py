@@ -63,7 +63,11 @@ def a_day(folder: Path, count: int) -> tuple[Recorder, Truth]:
 def life(count: int, first: int = 1) -> list:
     named = ev.AgentEngaged("agent", Identity(5, 6, "boot", "host"))
     begin = [opening(3)] if first == 1 else []
-    return [*begin, decision(named), *chain.from_iterable(turns(1 + number % 3, first + number) for number in range(count))]
+    return [
+        *begin,
+        decision(named),
+        *chain.from_iterable(turns(1 + number % 3, first + number) for number in range(count)),
+    ]
 
 
 def _copied(store: JournalStore) -> tuple[object, ...]:

@@ -19,7 +19,21 @@ UNFINISHED = " <unfinished ...>"
 
 def strace(record: Path) -> tuple[str, ...]:
     """In front of a command: every process below it is recorded, with each byte that it writes."""
-    return ("strace", "-f", "-y", "-xx", "-s", "1000000", "-qq", "-e", f"trace={CALLS}", "-e", "signal=none", "-o", str(record))
+    return (
+        "strace",
+        "-f",
+        "-y",
+        "-xx",
+        "-s",
+        "1000000",
+        "-qq",
+        "-e",
+        f"trace={CALLS}",
+        "-e",
+        "signal=none",
+        "-o",
+        str(record),
+    )
 
 
 def operations(record: Path, system: Path) -> list[Op]:

@@ -55,7 +55,9 @@ def test_it_is_whole_and_says_everything():
         assert result["verdict"] in words
     for text in (*found.broken_lines, *found.warning_lines, found.sentence, "20261120T100000-abcd", "NOT KEPT"):
         assert text in words
-    assert balance.seen["svg"] == len(found.results) + 1 + len(_page.COSTS) + 2 + 2  # phases and this one, costs, two bars, two axes
+    assert (
+        balance.seen["svg"] == len(found.results) + 1 + len(_page.COSTS) + 2 + 2
+    )  # phases and this one, costs, two bars, two axes
     assert balance.seen["circle"] == len(_page.COSTS)
 
 

@@ -53,7 +53,17 @@ def test_each_phase_says_what_it_needs_and_is_never_tried_again(checkout):
     assert sorted(found) == NUMBERS
     assert [found[number].name for number in NUMBERS] == NAMES
     needs = {-8: (), **dict.fromkeys(range(-7, -1), (-8,)), -1: (-6, -5, -3), 0: tuple(GROUND[:-1])}
-    needs |= {1: (0,), 4: (0,), 2: (1, 4), 3: (2,), 6: (3,), 5: (1, 2, 3, 4, 6, 10, 11), 10: (6,), 11: (6,), 15: (*GROUND, *DRILLS)}
+    needs |= {
+        1: (0,),
+        4: (0,),
+        2: (1, 4),
+        3: (2,),
+        6: (3,),
+        5: (1, 2, 3, 4, 6, 10, 11),
+        10: (6,),
+        11: (6,),
+        15: (*GROUND, *DRILLS),
+    }
     assert {number: spec.needs for number, spec in found.items()} == needs
     assert all(spec.retries == 0 and spec.timeout and spec.title.endswith(".") for spec in found.values())
 
