@@ -22,7 +22,7 @@ from orchestrator.core.draft import Mode
 from orchestrator.core.eta import Eta
 from orchestrator.core.events import Event, Scope
 from orchestrator.core.graph import closure
-from orchestrator.core.names import Identity, Moment, iso
+from orchestrator.core.names import Identity, Moment, iso, span
 from orchestrator.core.plan import Plan
 from orchestrator.core.reconcile import DEAD, UNKNOWABLE, reconcile
 from orchestrator.core.state import State
@@ -85,6 +85,13 @@ class Recovered:
         self.swept: list[str] = []
         self.left: list[int] = []  # phases whose attempts go on with their agent
         self.untold: dict[int, float] = {}  # where that cannot be told: seconds until it counts as lost
+
+    def of_the_hidden(self) -> list[str]:
+        return [
+            f"phase {number}: whether its agent is alive cannot be told from here; it is left alone until {span(after)} "
+            "after its start, then it counts as lost"
+            for number, after in self.untold.items()
+        ]
 
 
 class Holding:

@@ -9,7 +9,6 @@ import typer
 from orchestrator import app
 from orchestrator.cli.frame import JsonOption, ProjectOption, root_of, settings_of, show, show_json, tell
 from orchestrator.core import events as ev
-from orchestrator.core.names import span
 
 EXAMPLE = "Example: orch recover --json"
 
@@ -37,11 +36,7 @@ def lines(found: app.Recovered) -> list[str]:
     told = [line for event in found.events if (line := _line(event))]
     told += [f"ended what was left running: {name}" for name in found.swept]
     told += [f"phase {number}: its agent is alive and goes on with it" for number in found.left]
-    told += [
-        f"phase {number}: whether its agent is alive cannot be told from here; it is left alone until {span(after)} "
-        "after its start, then it counts as lost"
-        for number, after in found.untold.items()
-    ]
+    told += found.of_the_hidden()
     return told or ["nothing to recover"]
 
 

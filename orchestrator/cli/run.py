@@ -60,7 +60,8 @@ def command(
     outlet = Outlet(sys.stdout.fileno())
 
     def said(found: app.Recovered) -> None:
-        for note in [*found.notes, *(f"ended what was left running: {name}" for name in found.swept)]:
+        swept = (f"ended what was left running: {name}" for name in found.swept)
+        for note in [*found.notes, *swept, *found.of_the_hidden()]:
             tell(note)
 
     try:
