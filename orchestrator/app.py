@@ -88,8 +88,8 @@ class Recovered:
 
     def of_the_hidden(self) -> list[str]:
         return [
-            f"phase {number}: whether its agent is alive cannot be told from here; it is left alone until {span(after)} "
-            "after its start, then it counts as lost"
+            f"phase {number}: whether its agent is alive cannot be told from here; it is left alone until "
+            f"{span(after)} after its start, then it counts as lost"
             for number, after in self.untold.items()
         ]
 
