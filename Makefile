@@ -13,8 +13,8 @@ PYTHON ?=
 PYTHONS := $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11 /usr/bin/python3
 PY := .venv/bin/python
 PYTEST := $(PY) -m pytest
-# One test or one file is watched by a person; all of them are spread over the cores.
-WORKERS := $(if $(T)$(K),0,logical)
+# One test or one file is watched by a person; all of them are spread over the cores, and half as many again: they wait a lot.
+WORKERS := $(if $(T)$(K),0,$(shell echo $$(( $$(nproc 2>/dev/null || echo 2) * 3 / 2 ))))
 
 # How far `make crash` goes, in percent of the rounds that the project promises.
 CRASH ?= 100
@@ -44,13 +44,13 @@ run: .venv/ready-to-run
 	@.venv/bin/orch run --from -8 --to 15
 
 test: .venv/ready-to-test
-	@$(PYTEST) -n $(WORKERS) --maxprocesses=4 $(if $(K),-k '$(K)') $(T)
+	@$(PYTEST) -n $(WORKERS) --maxprocesses=6 $(if $(K),-k '$(K)') $(T)
 
 core: .venv/ready-to-test
 	@$(PYTEST) -n 0 $(if $(K),-k '$(K)') tests/core
 
 crash: .venv/ready-to-test
-	@ORCH_TEST_TIMES=$(CRASH) ORCH_TEST_SEED=$(SEED) $(PYTEST) -n $(WORKERS) --maxprocesses=4 $(if $(K),-k '$(K)') $(or $(T),tests/crash)
+	@ORCH_TEST_TIMES=$(CRASH) ORCH_TEST_SEED=$(SEED) $(PYTEST) -n $(WORKERS) --maxprocesses=6 $(if $(K),-k '$(K)') $(or $(T),tests/crash)
 
 soak: .venv/ready-to-test
 	@ORCH_TEST_SOAK=$$(awk 'BEGIN { print $(HOURS) * 3600 }') ORCH_TEST_SEED=$(SEED) $(PYTEST) -n 0 -s tests/crash/test_soak.py

@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import pytest
 
@@ -27,6 +27,7 @@ TIMES = int(os.environ.get("ORCH_TEST_TIMES", "0"))  # how often the long loops 
 SEED = os.environ.get("ORCH_TEST_SEED")
 WRITES_GOLDEN = os.environ.get("ORCH_TEST_GOLDEN") == "write"
 PATIENCE = 30.0
+OVER = object()
 FAST = 'kill_grace = "0.3s"\n[retry.FAILED]\ntries = 0\n'
 
 # A shell of its own, with the terminal on descriptor 0 as its controlling terminal. Tests in the background ignore Ctrl-C.
@@ -118,10 +119,11 @@ class Started:
 
     def until(self, what: Callable[[], T], seconds: float = PATIENCE) -> T:
         """Waits for `what`; in vain as soon as this is over, and then it says what it said."""
-        wait_for(lambda: what() or self.is_over, seconds, f"{self.out}{self.err}")
-        found = what()
+        found = wait_for(lambda: what() or (self.is_over and OVER), seconds, f"{self.out}{self.err}")
+        if found is OVER:
+            found = what()  # what it did last may have come after the look
         assert found, f"it ended with {self.popen.returncode}: {self.out}{self.err}"
-        return found
+        return cast("T", found)
 
     def wait_until_over_or(self, what: Callable[[], object]) -> None:
         wait_for(lambda: self.is_over or what())

@@ -208,7 +208,7 @@ def _times(many: int) -> str:
 def sparkline(values: Sequence[float], levels: str) -> str:
     """One character a value, from the least to the most of them; nothing but noise stays flat."""
     least, most = min(values), max(values)
-    if most - least <= 0.02 * most:
+    if most - least <= 0.02 * abs(most):
         return levels[len(levels) // 2 - 1] * len(values)
     return "".join(levels[round((value - least) / (most - least) * (len(levels) - 1))] for value in values)
 

@@ -8,6 +8,7 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -23,7 +24,7 @@ from tests.crash.striking import AGENT, ORCHESTRATOR, Call, Strike, Striker, str
 from tests.driving import TIMES, Project, seeded, times, wait_for
 
 KILLS = {ORCHESTRATOR: times(3, 1000), AGENT: times(2, 1000)}  # of each scene
-ERRORS = times(2, 40)
+ERRORS = times(1, 40)
 KINDS = ("EIO", "ENOSPC", "EROFS", "EDQUOT", "EMFILE", "EINTR")
 SETTINGS = 'kill_grace = "0.3s"\n[retry.FAILED]\ntries = 0\n'
 RETRIED = 'kill_grace = "0.3s"\n[retry.FAILED]\ntries = 2\ndelay = 0\n'
@@ -58,7 +59,8 @@ def _is_killed(project: Project, *, all_of_it: bool) -> None:
     run.until(lambda: project.lines("began"))
     run.until(lambda: "in_progress" in project.statuses().values())
     for pid in project.processes() if all_of_it else [run.pid]:
-        os.kill(pid, 9)
+        with suppress(ProcessLookupError):
+            os.kill(pid, 9)
     run.wait()
     if all_of_it:
         wait_for(lambda: not project.processes())
@@ -187,8 +189,9 @@ def test_refused(scene: Scene, strace: str, projects: Callable[[str], Project], 
             fired += 1
             codes[code] += 1
             print(f"{kind} for {hit[0].name} {hit[0].told[:120]}: {code}")
-            assert code in (plain, 74), text
-            assert code == plain or (kind != "EINTR" and "the state could not be written: /" in text), text
+            no_agent = kind == "EMFILE" and code == 70 and "no agent could be started: [Errno 24]" in text
+            assert code in (plain, 74) or no_agent, text
+            assert code == plain or no_agent or (kind != "EINTR" and "the state could not be written: /" in text), text
         struck.check()
         shutil.rmtree(struck.root)
     print(f"{scene.name}: {fired} fired, ended with {dict(codes)}")
