@@ -13,10 +13,15 @@ from typing import Any
 import pytest
 
 from orchestrator import process
+from orchestrator.store.reading import read_lines, read_state
+from tests.crash.warm import Warm, warm
 from tests.driving import TIMES, Project, seeded, times
+
+__all__ = ["warm"]
 
 PHASES = 60
 KILLS = times(5, 25)
+RANDOM_KILLS = times(50, 1000)  # of two commands each
 PACE = 0.6 if TIMES else 0.25  # seconds that a phase takes
 PYTHON = f"""
 import os, time
@@ -234,4 +239,33 @@ def test_killed_between_lock_and_work(project: Project) -> None:
         json.loads(ended.out)
     assert project.orch("run").code == 0
     assert project.statuses() == {1: "completed"}
+    project.assert_nothing_left()
+
+
+OTHERS = (("run",), ("run", "--new"), ("recover",), ("retry", "1"), ("cancel",), ("fsck", "--repair"))
+
+
+@pytest.mark.timeout(60 + RANDOM_KILLS)
+def test_two_that_write_and_one_that_reads_while_both_are_killed_at_random(project: Project, warm: Warm) -> None:
+    """Nothing that was decided is lost, whoever decided it."""
+    chance, hit, last = seeded(), 0, 0
+    project.commands(*({"number": number, "run": f"echo {number} >> ran"} for number in range(1, 7)))
+    with Looker(project.system / "state.json") as looker:
+        for _ in range(RANDOM_KILLS):
+            writers = [warm.start(project, "run", "--new"), warm.start(project, *chance.choice(OTHERS))]
+            for writer in chance.sample(writers, 2):
+                time.sleep(chance.uniform(0.0, 0.25))
+                hit += not writer.is_over
+                writer.kill()
+                assert "Traceback" not in writer.text
+            seq = read_state(project.system, verify=True).position.seq
+            assert seq >= last
+            last = seq
+    print(f"{hit} of {2 * RANDOM_KILLS} killed while they ran, {last} decisions, {looker.looks} looks")
+    assert hit > RANDOM_KILLS and last > RANDOM_KILLS
+    assert not looker.faults
+    ended = warm.orch(project, "run", "--new")
+    assert ended.code == 0 and set(project.statuses().values()) == {"completed"}, ended
+    assert warm.orch(project, "fsck").code == 0
+    assert [line.seq for line in read_lines(project.system)][-1] > last
     project.assert_nothing_left()

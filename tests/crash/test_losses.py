@@ -93,6 +93,7 @@ class Scene:
         self.trees: list[Identity] = []
         self.roots: list[Identity] = []  # of them, whom the agent itself has as children
         self.killed: set[str] = set()
+        self.at_once = False
 
     def wait_until_all_work(self) -> None:
         self.run.until(lambda: set(counts(self.project, "begin")) == set(WORK))
@@ -106,12 +107,12 @@ class Scene:
         self.roots = [one for one in self.trees if (it := process.entry_of(one.pid)) and it.parent in agents]
         there = {name: pid for name in who if (pid := self.pid_of(name))}
         self.killed = set(there)
-        at_once = self.chance.random() < 0.6
-        for pid in there.values() if at_once else ():
+        self.at_once = self.chance.random() < 0.6
+        for pid in there.values() if self.at_once else ():
             _kill(pid, signal.SIGSTOP)
         for pid in self.chance.sample([*there.values()], len(there)):
             _kill(pid, signal.SIGKILL)
-            time.sleep(0.0 if at_once else self.chance.uniform(0.0, 0.03))
+            time.sleep(0.0 if self.at_once else self.chance.uniform(0.0, 0.03))
 
     def pid_of(self, name: str) -> int:
         if name == ORCHESTRATOR:
@@ -188,7 +189,8 @@ def test_lost_at_work(project: Project, warm: Warm, who: tuple[str, ...]) -> Non
         assert ended.code == 0, (who, ended)
         assert counts(project, "begin") == {number: 1 + (number in lost) for number in (*WORK, AFTER)}
         assert interrupted(project) == lost
-        assert not lost or "INTERRUPTED" in ended.text, ended
+        if lost and scene.at_once:  # else the first may have written it down, and died before it said so
+            assert "INTERRUPTED" in ended.text, ended
         assert_all_done_once(project)
         project.assert_nothing_left()
     print(f"{ROUNDS} times, {fired} killed; what an agent had started was gone at most {slowest:.3f} s after it")
