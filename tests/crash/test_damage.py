@@ -20,7 +20,7 @@ from orchestrator.core import events as ev
 from orchestrator.errors import StateDamaged
 from orchestrator.store.reading import read_state
 from tests.core.given import completed, failed, intended
-from tests.driving import Ended, Project, seeded, times
+from tests.driving import TIMES, Ended, Project, seeded, times
 from tests.store.given import commit_all, decision, opening, seen, store_of, turns
 
 FLIPS = times(2000, 50_000)
@@ -215,6 +215,7 @@ def repaired(kept: Kept, root: Path, counts: Counter[str], *, copies: int) -> No
     store_of(root / "system").close()
 
 
+@pytest.mark.timeout(60 + 20 * TIMES)
 @pytest.mark.parametrize("how", ["exact", "behind", "none"])
 def test_any_changed_bit_is_seen_and_the_state_stays_true_or_is_refused(kept: Kept, root: Path, how: str) -> None:
     chance, counts, files = seeded(), Counter[str](), kept.with_state(how)
@@ -239,6 +240,7 @@ def test_any_changed_bit_is_seen_and_the_state_stays_true_or_is_refused(kept: Ke
     assert all(counts[name] for name in files)
 
 
+@pytest.mark.timeout(60 + 20 * TIMES)
 def test_every_other_kind_of_damage_to_one_file(kept: Kept, root: Path) -> None:
     chance, counts = seeded(), Counter[str]()
     for number in range(KINDS):
@@ -263,6 +265,7 @@ def test_every_other_kind_of_damage_to_one_file(kept: Kept, root: Path) -> None:
     assert all(counts[how.__name__] for how in (*CHANGES, *REPLACED))
 
 
+@pytest.mark.timeout(60 + 20 * TIMES)
 def test_damage_to_several_copies_is_never_a_wrong_state(kept: Kept, root: Path) -> None:
     """Both copies of something: then it is refused, and the repair goes back to what can be proven, and says so."""
     chance, counts = seeded(), Counter[str]()
