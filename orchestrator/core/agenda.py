@@ -12,6 +12,7 @@ from typing import Any
 from orchestrator.core.events import Scope
 from orchestrator.core.names import Moment, epoch
 from orchestrator.core.plan import Plan
+from orchestrator.core.priority import places
 from orchestrator.core.state import PhaseState, State
 from orchestrator.core.stuck import Watch
 from orchestrator.core.table import PENDING, RETRY_WAIT
@@ -22,8 +23,9 @@ class Agenda:
         self._plan = plan
         self._due_ticks: dict[int, float] = {}
         self.scope: Scope = state.run.scope
+        self.place = places(plan, state, self.scope)  # of each phase where several may start
         self.unmet: dict[int, int] = {}
-        self.ready: list[int] = []  # sorted: pending, in the range, every need done
+        self.ready: list[int] = []  # by place: pending, in the range, every need done
         self.waiting: list[tuple[float, int]] = []  # the same of retries, sorted: (tick at which it is due, number)
         self.watches: dict[int, Watch] = {}
         for number, needs in plan.needs.items():
@@ -54,16 +56,16 @@ class Agenda:
             self.watches.setdefault(number, Watch(phase.attempt, strikes_at))
         elif number in self.scope and self.unmet.get(number) == 0:
             if phase.status == PENDING:
-                insort(self.ready, number)
+                insort(self.ready, number, key=self.place.__getitem__)
             elif phase.status == RETRY_WAIT:
                 self._due_ticks[number] = moment.tick + _remaining(phase, moment.now)
                 insort(self.waiting, (self._due_ticks[number], number))
 
     def _leave(self, number: int, phase: PhaseState) -> None:
         if phase.status == PENDING:
-            _discard(self.ready, number)
+            _discard(self.ready, number, self.place.get)
         elif phase.status == RETRY_WAIT and number in self._due_ticks:
-            _discard(self.waiting, (self._due_ticks.pop(number), number))
+            _discard(self.waiting, (self._due_ticks.pop(number), number), None)
 
 
 def _remaining(phase: PhaseState, now: float) -> float:
@@ -72,7 +74,7 @@ def _remaining(phase: PhaseState, now: float) -> float:
     return max(0.0, min(left, phase.retry_delay_seconds if phase.retry_delay_seconds is not None else left))
 
 
-def _discard(items: list[Any], item: object) -> None:
-    index = bisect_left(items, item)
+def _discard(items: list[Any], item: Any, key: Any) -> None:
+    index = bisect_left(items, key(item) if key else item, key=key)
     if index < len(items) and items[index] == item:
         del items[index]

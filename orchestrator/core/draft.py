@@ -101,13 +101,13 @@ class Draft:
         self.stopping, self.stopping_code = why, exit_code
 
     def startable(self, most: int) -> list[int]:
-        """The first phases that may start by now: retries that are due and what is ready, smallest number first."""
+        """The first phases that may start by now: retries that are due and what is ready, each in its place."""
         delta = self._delta()
         found = {number for number in self._due() if number not in self._changed}
         ready = (number for number in self.agenda.ready if number not in self._changed and not delta.get(number))
         found.update(islice(ready, most))
         found.update(number for number in {*delta, *self._changed} if self._is_free_by_now(PENDING, number, delta))
-        return sorted(found)[:most]
+        return sorted(found, key=self.agenda.place.__getitem__)[:most]
 
     def has_waiting(self) -> bool:
         if any(self.phase(number).status == RETRY_WAIT for _, number in self.agenda.waiting):
