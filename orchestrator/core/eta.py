@@ -9,6 +9,7 @@ scenarios are played at each asking and the others are remembered.
 from __future__ import annotations
 
 from bisect import insort
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from heapq import heappop, heappush
 from itertools import islice
@@ -132,6 +133,7 @@ class Forecast:
         self._draws = [self._draw(number, draw) for number in self._numbers]
         self._seen: list[PhaseState] = [_UNSEEN] * len(self._numbers)
         self._history: list[tuple[float, ...]] = [()] * len(self._numbers)
+        self._wants = [dict(plan.wants_of(number)) for number in self._numbers]
         self._startable = bytearray(len(self._numbers))
         self._experience = _Experience()
         self._ends: dict[int, float] = {}  # of the scenarios: seconds since 1970
@@ -275,12 +277,20 @@ class Forecast:
         ready = [index for index in startable if not unmet[index] and index not in asleep]  # sorted: a heap already
         busy = sorted((one.remaining[scenario], one.phase) for one in running)
         free, time = self._jobs - len(busy), 0.0
-        starts = bool(startable)
+        starts, wants, held = bool(startable), self._wants, list[int]()
+        left = Counter(self._plan.rules.pools)
+        for one in running:
+            left.subtract(wants[one.phase] if one.phase >= 0 else ())
         while True:
             while later and later[-1][0] <= time:
                 heappush(ready, later.pop()[1])
             while ready and free > 0:
                 index = heappop(ready)
+                if wants[index]:
+                    if any(left[pool] < many for pool, many in wants[index].items()):
+                        held.append(index)  # until a token is given back
+                        continue
+                    left.subtract(wants[index])
                 heappush(busy, (time + column[index], index))
                 free -= 1
             if not busy and not later:
@@ -292,6 +302,10 @@ class Forecast:
             free += 1
             if index < 0 or not starts:
                 continue
+            if wants[index]:
+                left.update(wants[index])
+                while held:
+                    heappush(ready, held.pop())
             for dependent in dependents[index]:
                 unmet[dependent] -= 1
                 if not unmet[dependent] and may[dependent]:
