@@ -18,6 +18,7 @@ from orchestrator.core.eta import Forecast
 from orchestrator.core.events import Scope
 from orchestrator.core.names import iso
 from orchestrator.core.plan import Plan, Rules
+from orchestrator.core.priority import places
 from orchestrator.core.spec import Spec
 from orchestrator.core.state import PhaseState, State
 
@@ -74,10 +75,13 @@ class Replay:
             for number, needs in graph.needs.items()
         ]
         self.plan = Plan(specs, Rules(jobs=jobs), "digest")
-        self.started, self.ended = _play(self.plan, self.truth, jobs)
-        self.seconds = max(self.ended.values())
         self.state = State()
         self.state.run = self.state.run.replace(id="r1", jobs=jobs)
+        for number in self.plan.needs:
+            self.state._put(number, PhaseState("pending", durations=tuple(run[number] for run in self.before)))
+        self.place = places(self.plan, self.state, Scope())
+        self.started, self.ended = _play(self.plan, self.truth, jobs, self.place)
+        self.seconds = max(self.ended.values())
 
     def at(self, moment: float) -> State:
         """The state as it was then."""
@@ -105,10 +109,12 @@ def _varied(graph: Graph, dice: random.Random, chance: Chance) -> dict[int, floa
     return {number: took * run * dice.lognormvariate(0, chance.spread) for number, took in graph.seconds.items()}
 
 
-def _play(plan: Plan, seconds: dict[int, float], jobs: int) -> tuple[dict[int, float], dict[int, float]]:
+def _play(
+    plan: Plan, seconds: dict[int, float], jobs: int, place: dict[int, int]
+) -> tuple[dict[int, float], dict[int, float]]:
     """Written apart from the forecast's own, so that a fault of that one shows."""
     unmet = {number: len(set(needs)) for number, needs in plan.needs.items()}
-    ready = [number for number, many in unmet.items() if not many]
+    ready = [(place[number], number) for number, many in unmet.items() if not many]
     heapify(ready)
     started: dict[int, float] = {}
     ended: dict[int, float] = {}
@@ -116,7 +122,7 @@ def _play(plan: Plan, seconds: dict[int, float], jobs: int) -> tuple[dict[int, f
     now = 0.0
     while ready or busy:
         while ready and len(busy) < jobs:
-            number = heappop(ready)
+            number = heappop(ready)[1]
             started[number] = now
             heappush(busy, (now + seconds[number], number))
         now, number = heappop(busy)
@@ -124,7 +130,7 @@ def _play(plan: Plan, seconds: dict[int, float], jobs: int) -> tuple[dict[int, f
         for dependent in plan.dependents[number]:
             unmet[dependent] -= 1
             if not unmet[dependent]:
-                heappush(ready, dependent)
+                heappush(ready, (place[dependent], dependent))
     return started, ended
 
 
@@ -133,7 +139,7 @@ def score(graph: Graph, jobs: int, seeds: range, moments: int, chance: Chance) -
     widths, slowest = [], 0.0
     for seed in seeds:
         replay = Replay(graph, jobs, seed, chance)
-        forecast = Forecast(replay.plan, Scope(), jobs)
+        forecast = Forecast(replay.plan, replay.place, Scope(), jobs)
         for step in range(moments):
             moment = replay.seconds * (step + 0.5) / moments
             state, begun = replay.at(moment), time.process_time()

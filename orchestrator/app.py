@@ -8,7 +8,7 @@ import pwd
 import secrets
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,12 +24,14 @@ from orchestrator.core.events import Event, Scope
 from orchestrator.core.graph import closure
 from orchestrator.core.names import Identity, Moment, iso, span
 from orchestrator.core.plan import Plan
+from orchestrator.core.pools import misfit
 from orchestrator.core.reconcile import DEAD, UNKNOWABLE, reconcile
+from orchestrator.core.spec import Spec
 from orchestrator.core.state import State
 from orchestrator.engine import Engine
 from orchestrator.errors import DefinitionsError, OrchError, RunActive, UsageError
 from orchestrator.inbox import Inbox
-from orchestrator.load.definitions import Definitions
+from orchestrator.load.definitions import Definitions, Fault
 from orchestrator.load.loading import load
 from orchestrator.look import TURN_MODE, cache_of, known_plan, rules_of
 from orchestrator.ports import Watcher
@@ -48,12 +50,19 @@ from orchestrator.watch.structured import StructuredLog
 def definitions_of(root: Path, settings: Settings) -> Definitions:
     """Read, or from the cache; DefinitionsError lists every fault."""
     found = load(root, load_timeout=settings.load_timeout, trust=settings.trust, cache=cache_of(root))
-    if found.faults:
-        many = f"{len(found.faults)} faults" if len(found.faults) > 1 else "a fault"
-        told = "\n  ".join(str(fault) for fault in found.faults)
+    if faults := [*found.faults, *_of_pools(found.specs, settings.pools)]:
+        many = f"{len(faults)} faults" if len(faults) > 1 else "a fault"
+        told = "\n  ".join(map(str, faults))
         message = f"the phases have {many}; nothing was started\n  {told}"
         raise DefinitionsError(message, "correct what is named, then `orch plan`")
     return found
+
+
+def _of_pools(specs: Iterable[Spec], pools: Mapping[str, int]) -> Iterator[Fault]:
+    """What phases take, against what the settings have."""
+    for spec in specs:
+        if (found := misfit(spec, pools)) is not None:
+            yield Fault(spec.file, spec.line, f"phase {spec.number}: pools: {found[0]}", found[1])
 
 
 class Hands:

@@ -20,11 +20,13 @@ from orchestrator.core.setting import (
     BYTES,
     COUNT,
     DURATION,
+    POOLS,
     RETRIED,
     SETTINGS,
     SWITCH,
     Setting,
     by_table,
+    setting_of,
     size,
 )
 from orchestrator.core.setting import unknown as not_a_setting
@@ -50,6 +52,7 @@ class Settings(Value):
     logs_structured_bytes: int
     trust: bool
     retry: dict[str, RetryRule]  # every class that may be retried at all
+    pools: dict[str, int]  # how many tokens there are of each
     origins: dict[str, str]  # of what is no default
 
 
@@ -85,9 +88,10 @@ def settings(root: Path, flags: Mapping[str, object], environ: Mapping[str, str]
 
 def describe(settings: Settings) -> list[Shown]:
     """Every setting as it holds, for people: the value as it could be written in the file, its origin, its meaning."""
+    rows = [*SETTINGS, *(setting_of(POOLS + name) for name in settings.pools)]
     return [
         Shown(row.name, row.written(_value(settings, row.name)), settings.origins.get(row.name, DEFAULT), row.meaning)
-        for row in SETTINGS
+        for row in rows
     ]
 
 
@@ -189,7 +193,9 @@ def _checked(layer: Layer, faults: list[str]) -> dict[str, tuple[Any, str]]:
     from pydantic import ValidationError
 
     try:
-        checked = _model(by_table(), layer.tree).model_validate(layer.tree, strict=layer.strict)
+        pools = layer.tree.get("pools")
+        known = by_table(pools if isinstance(pools, dict) else ())
+        checked = _model(known, layer.tree).model_validate(layer.tree, strict=layer.strict)
     except ValidationError as invalid:
         for error in invalid.errors(include_url=False):
             name = readable(".".join(map(str, error["loc"])))
@@ -273,7 +279,7 @@ def _sentence(name: str, error: Mapping[str, Any], given: object) -> str:
         return f"{name}: {error['ctx']['error']}"
     if kind == "model_type":
         return f"{name} = {_toml(given)} is not a table: write [{name}], its keys below"
-    return f"{name} = {_toml(given)} is not {BY_NAME[name].expected}"
+    return f"{name} = {_toml(given)} is not {setting_of(name).expected}"
 
 
 def _as_given(tree: Any, path: tuple[Any, ...]) -> Any:
@@ -294,7 +300,7 @@ def _toml(value: object) -> str:
 
 
 def _with_defaults(given: dict[str, Any]) -> dict[str, Any]:
-    values = {setting.name: given.get(setting.name, setting.default) for setting in SETTINGS}
+    values = {setting.name: setting.default for setting in SETTINGS} | given
     if values["jobs"] is None:
         values["jobs"] = max(4, len(os.sched_getaffinity(0)))
     if values["stale_after"] is None:
@@ -307,12 +313,15 @@ def _settled(values: dict[str, Any], origins: dict[str, str]) -> Settings:
         code: RetryRule(*(values[f"retry.{code}.{field}"] for field in ("tries", "delay", "factor", "cap", "jitter")))
         for code in RETRIED
     }
-    plain = {name.replace(".", "_"): value for name, value in values.items() if not name.startswith("retry.")}
-    return Settings(**plain, retry=retry, origins=origins)
+    pools = {name.removeprefix(POOLS): value for name, value in values.items() if name.startswith(POOLS)}
+    plain = {name.replace(".", "_"): value for name, value in values.items() if not name.startswith(("retry.", POOLS))}
+    return Settings(**plain, retry=retry, pools=pools, origins=origins)
 
 
 def _value(settings: Settings, name: str) -> Any:
     if name.startswith("retry."):
         _, code, field = name.split(".")
         return getattr(settings.retry[code], field)
+    if name.startswith(POOLS):
+        return settings.pools[name.removeprefix(POOLS)]
     return getattr(settings, name.replace(".", "_"))

@@ -54,7 +54,7 @@ class Engine:
         else:
             for number, before, after in moves:
                 self.agenda.follow(number, before, after, self.store.state, moment)
-        if self.mode.starts and (self.agenda.ready or self.agenda.waiting):
+        if self.mode.starts and (self.agenda.count_ready or self.agenda.waiting):
             self.hands.prepare()
 
     def _patience(self) -> float:

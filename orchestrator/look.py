@@ -16,9 +16,10 @@ from orchestrator.core.decide import decide
 from orchestrator.core.draft import Decision, Mode
 from orchestrator.core.eta import Eta
 from orchestrator.core.plan import Plan, Rules
+from orchestrator.core.pools import waits_for
 from orchestrator.core.reconcile import Finding, reconcile
 from orchestrator.core.state import State
-from orchestrator.core.table import DONE, RETRY_WAIT
+from orchestrator.core.table import DONE, PENDING, RETRY_WAIT
 from orchestrator.errors import SettingsError
 from orchestrator.load.definitions import Definitions
 from orchestrator.load.loading import glance, peek
@@ -39,10 +40,13 @@ class Look:
         self.owner = self._life_of_owner()
         self.recovery = Decision((), ())
         definitions = peek(root, cache_of(root)) if reads_files else None
+        self._root, self._specs = root, {spec.number: spec for spec in definitions.specs} if definitions else {}
         if definitions is None and reads_files:
             self.notices += [f"{fault}" for fault in glance(root)]
         if self.owner == process.DEAD:
-            plan = _plan(definitions, self._rules(root))
+            # On an outcome that waits the project's rules decide; else reading them would only cost time.
+            rules = self._rules(root) if any(finding.outcomes for finding in self.findings) else Rules()
+            plan = _plan(definitions, rules)
             self._lay_over(decision_of_recovery(plan, self.state, self.findings))
 
     def _life_of_owner(self) -> str:
@@ -55,13 +59,10 @@ class Look:
         return process.ALIVE if beats and pulse and pulse.age <= run.heartbeat_timeout else process.DEAD
 
     def _rules(self, root: Path) -> Rules:
-        """The project's own where an outcome waits on which they decide; else reading them would only cost time."""
-        if not any(finding.outcomes for finding in self.findings):
-            return Rules()
         try:
             return rules_of(settings(root, {}, os.environ))
         except SettingsError as error:
-            self.notices.append(f"{error}; what waits to be recovered is shown as the defaults would have it")
+            self.notices.append(f"{error}; what depends on them is shown as the defaults would have it")
             return Rules()
 
     def _lay_over(self, recovery: Decision) -> None:
@@ -103,6 +104,19 @@ class Look:
     def _waits(self) -> bool:
         return any(phase.status == RETRY_WAIT for phase in self.state.phases.values() if phase.planned)
 
+    def waits_for_tokens(self) -> dict[int, str]:
+        """Phases that could start but for a token of a pool: which, and who has it."""
+        state = self.state
+        if not state.live or not any(spec.pools for spec in self._specs.values()):
+            return {}
+        pools = self._rules(self._root).pools
+        found = dict[int, str]()
+        for number, spec in self._specs.items():
+            waits = number in state.run.scope and state.phase(number).status in (PENDING, RETRY_WAIT)
+            if waits and spec.pools and all(state.phase(need).is_done for need in spec.needs):
+                found[number] = waits_for(number, pools, self._specs, sorted(state.live))
+        return {number: why for number, why in found.items() if why}
+
     def counts(self) -> tuple[int, int]:
         """Done, and all, of what the run was asked for."""
         scope = self.state.run.scope
@@ -119,7 +133,7 @@ def decision_of_recovery(plan: Plan, state: State, findings: list[Finding]) -> D
 def rules_of(settings: Settings) -> Rules:
     return Rules(
         settings.jobs, settings.timeout, settings.kill_grace, settings.heartbeat_timeout, settings.stale_after,
-        settings.logs_phase_bytes, settings.retry,
+        settings.logs_phase_bytes, settings.retry, settings.pools,
     )  # fmt: skip
 
 

@@ -23,7 +23,7 @@ PACKAGE = "orchestrator"
 # In the core, among the small hands of floor 2 and on the floor that joins them the order is that of reading: each may know those before it.
 CORE = (
     "formats", "value", "names", "outcome", "spec", "slot", "integration", "wire", "setting", "graph", "cachekey",
-    "events", "table", "state", "observations", "actions", "stuck", "retry", "plan", "agenda",
+    "events", "table", "state", "observations", "actions", "stuck", "retry", "pools", "plan", "priority", "agenda",
     "flaw", "draft", "asking", "decide", "reconcile", "story", "drawing", "eta",
 )  # fmt: skip
 HANDS = (

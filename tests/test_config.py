@@ -139,7 +139,7 @@ job = 3
 jobs = "four"
 timeout = "10 parsecs"
 kill_grace = true
-pools = { gpu = 1 }
+pools = { gpu = 0, "two words" = 1, ok = 3 }
 
 [logs]
 phase_bytes = "1 heap"
@@ -161,7 +161,9 @@ tries = -1
             'orch.toml:2: jobs = "four" is not a whole number from 1 to 10000',
             'orch.toml:3: timeout: \'10 parsecs\' is not a duration: write seconds, or "90s", "10m", "2h", "1d"',
             'orch.toml:4: kill_grace: True is not a duration: write seconds, or "90s", "10m", "2h", "1d"',
-            "orch.toml:5: pools is not a setting: `orch config show` lists them all",
+            "orch.toml:5: pools.gpu = 0 is not a whole number from 1 to 1000000000",
+            "orch.toml:5: pools.two words: this is not the name of a pool: letters, digits, _ and -, at most 41,"
+            " a letter first",
             'orch.toml:8: logs.phase_bytes: \'1 heap\' is not a size: write bytes, or "64kB", "10MB", "1GB"',
             "orch.toml:9: logs.keeps is not a setting: did you mean logs.keep?",
             "orch.toml:11: [retry.CONFIGURATION]: CONFIGURATION (its settings or its environment are wrong) is never"
@@ -298,3 +300,15 @@ def test_a_start_without_settings_loads_no_library_that_checks_them(tmp_path: Pa
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30, cwd=ROOT
     )
     assert done.stdout == "[]\n"
+
+
+def test_pools_are_the_projects_own(tmp_path: Path) -> None:
+    (tmp_path / "orch.toml").write_text("[pools]\ngpu = 2\nlicence-a = 1\n")
+    found = config.settings(tmp_path, {}, {})
+    assert found.pools == {"gpu": 2, "licence-a": 1}
+    shown = {row.name: row for row in config.describe(found)}
+    assert (shown["pools.gpu"].value, shown["pools.gpu"].origin) == ("2", "orch.toml:2")
+    (tmp_path / "orch.toml").write_text("pools = 3\n")
+    assert faults(tmp_path) == ["orch.toml:1: pools = 3 is not a table: write [pools], its keys below"]
+    (tmp_path / "orch.toml").unlink()
+    assert config.settings(tmp_path, {}, {}).pools == {}

@@ -58,6 +58,7 @@ def document(look: Look) -> dict[str, Any]:
     run, pulse = look.state.run, look.pulse
     done, total = look.counts()
     planned = [(number, phase) for number, phase in sorted(look.state.phases.items()) if phase.planned]
+    tokens = look.waits_for_tokens()
     return {
         "run": {
             "id": run.id or None, "state": look.run_state, "pid": run.owner.pid if run.owner else None,
@@ -74,7 +75,7 @@ def document(look: Look) -> dict[str, Any]:
         ],
         "progress": {"done": done, "total": total, "percent": round(100 * done / total, 1) if total else 0.0,
                      "eta_seconds": _eta_document(look)},
-        "phases": [_phase_document(number, phase) for number, phase in planned],
+        "phases": [_phase_document(number, phase, tokens.get(number)) for number, phase in planned],
         "recovery": [event.as_dict() for event in look.recovery.events],
         "notices": look.notices,
     }  # fmt: skip
@@ -84,12 +85,13 @@ def _eta_document(look: Look) -> dict[str, float] | None:
     return {name: round(value, 1) for name, value in look.eta.as_dict().items()} if look.eta else None
 
 
-def _phase_document(number: int, phase: PhaseState) -> dict[str, Any]:
+def _phase_document(number: int, phase: PhaseState, waits_for: str | None) -> dict[str, Any]:
     error = phase.errors[-1] if phase.errors and phase.status in ("failed", "retry_wait") else None
     return {
         "number": number, "name": phase.name, "title": phase.title, "status": phase.status, "step": phase.step,
         "attempts": phase.attempts, "started_at": phase.started_at, "finished_at": phase.finished_at,
         "duration_seconds": phase.duration_seconds, "retry_at": phase.retry_at, "why": phase.why, "log": phase.log,
+        "waits_for": waits_for,
         "error": {name: error.get(name) for name in ("code", "message", "remedy")} if error else None,
     }  # fmt: skip
 
@@ -131,7 +133,8 @@ def _phases(look: Look, most: int, widest: int, *, fills: bool) -> list[str]:
     if len(planned) > most:
         shown = _first(planned, most - 1) if fills else [one for one in planned if one[1].status in _NOTABLE]
     width = min(widest, max((cells(phase.name) for _, phase in shown), default=0))
-    lines = [_line(number, phase, width, look) for number, phase in shown]
+    tokens = look.waits_for_tokens()
+    lines = [_line(number, phase, width, tokens.get(number)) for number, phase in shown]
     if len(shown) < len(planned):
         lines.append(f"and {len(planned) - len(shown)} that need no attention: `orch status --all` shows them")
     return lines
@@ -143,12 +146,14 @@ def _first(planned: list[tuple[int, PhaseState]], most: int) -> list[tuple[int, 
     return sorted(worth[: max(0, most)], key=lambda one: one[0])
 
 
-def _line(number: int, phase: PhaseState, width: int, look: Look) -> str:
+def _line(number: int, phase: PhaseState, width: int, waits_for: str | None) -> str:
     status = phase.status if phase.step in (None, "running") else f"{phase.status} ({phase.step})"
-    return f"{number:>5}  {fitted(phase.name, width)}  {status:<12}  {_remark(number, phase, look)}".rstrip()
+    return f"{number:>5}  {fitted(phase.name, width)}  {status:<12}  {_remark(number, phase, waits_for)}".rstrip()
 
 
-def _remark(number: int, phase: PhaseState, look: Look) -> str:
+def _remark(number: int, phase: PhaseState, waits_for: str | None) -> str:
+    if waits_for:
+        return f"waits for {waits_for}"
     if phase.status == "in_progress" and phase.started_at:
         return f"attempt {number}.{phase.attempt}, for {span(max(0.0, clock.now() - epoch(phase.started_at)))}"
     if phase.status == "retry_wait":

@@ -7,11 +7,17 @@ follows each move, and no decision walks all phases. Nothing in it is kept on di
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from heapq import heapify, heappop, heapreplace
+from itertools import islice
 from typing import Any
 
 from orchestrator.core.events import Scope
 from orchestrator.core.names import Moment, epoch
 from orchestrator.core.plan import Plan
+from orchestrator.core.pools import Wants, fits, free
+from orchestrator.core.priority import places
 from orchestrator.core.state import PhaseState, State
 from orchestrator.core.stuck import Watch
 from orchestrator.core.table import PENDING, RETRY_WAIT
@@ -22,8 +28,9 @@ class Agenda:
         self._plan = plan
         self._due_ticks: dict[int, float] = {}
         self.scope: Scope = state.run.scope
+        self.place = places(plan, state, self.scope)  # of each phase where several may start
         self.unmet: dict[int, int] = {}
-        self.ready: list[int] = []  # sorted: pending, in the range, every need done
+        self._ready: dict[Wants, list[int]] = {}  # by place: pending, in the range, every need done; by what they take
         self.waiting: list[tuple[float, int]] = []  # the same of retries, sorted: (tick at which it is due, number)
         self.watches: dict[int, Watch] = {}
         for number, needs in plan.needs.items():
@@ -44,6 +51,48 @@ class Agenda:
             self.unmet[dependent] += -1 if after.is_done else 1
             self._enter(dependent, state.phase(dependent), moment)
 
+    @property
+    def ready(self) -> list[int]:
+        """All of them, each in its place."""
+        return sorted((number for queue in self._ready.values() for number in queue), key=self.place.__getitem__)
+
+    @property
+    def count_ready(self) -> int:
+        return sum(map(len, self._ready.values()))
+
+    def free_tokens(self, live: Iterable[int]) -> Counter[str]:
+        return free(self._plan.rules.pools, self._plan.specs, live if self._plan.wants else ())
+
+    def next_ready(self, left: Mapping[str, int]) -> Iterator[int]:
+        """Those for whom there are tokens, each in its place; `left` may become less while they are taken."""
+        heads = [(self.place[queue[0]], 0, wants) for wants, queue in self._ready.items() if queue]
+        heapify(heads)
+        while heads:
+            _, at, wants = heads[0]
+            queue = self._ready[wants]
+            if not fits(wants, left):
+                heappop(heads)  # nor for those behind it
+                continue
+            yield queue[at]
+            if at + 1 < len(queue):
+                heapreplace(heads, (self.place[queue[at + 1]], at + 1, wants))
+            else:
+                heappop(heads)
+
+    def short_of(self, left: Mapping[str, int]) -> Counter[str]:
+        """How many that could start but for a token wait for which pool, the first that they lack."""
+        found = Counter[str]()
+        for wants, queue in self._ready.items():
+            lacking = [pool for pool, many in wants if left.get(pool, 0) < many]
+            if queue and lacking:
+                found[lacking[0]] += len(queue)
+        return found
+
+    def next_due(self, left: Mapping[str, int], tick: float) -> list[float]:
+        """In how many seconds the first retry is due for which there are tokens."""
+        fitting = (due for due, number in self.waiting if fits(self._plan.wants_of(number), left))
+        return [due - tick for due in islice(fitting, 1)]
+
     def press(self, number: int, tick: float) -> None:
         """The net has struck: it waits before it presses harder."""
         self.watches[number] = self.watches[number].pressed(tick)
@@ -54,16 +103,17 @@ class Agenda:
             self.watches.setdefault(number, Watch(phase.attempt, strikes_at))
         elif number in self.scope and self.unmet.get(number) == 0:
             if phase.status == PENDING:
-                insort(self.ready, number)
+                queue = self._ready.setdefault(self._plan.wants_of(number), [])
+                insort(queue, number, key=self.place.__getitem__)
             elif phase.status == RETRY_WAIT:
                 self._due_ticks[number] = moment.tick + _remaining(phase, moment.now)
                 insort(self.waiting, (self._due_ticks[number], number))
 
     def _leave(self, number: int, phase: PhaseState) -> None:
         if phase.status == PENDING:
-            _discard(self.ready, number)
+            _discard(self._ready.get(self._plan.wants_of(number), []), number, self.place.get)
         elif phase.status == RETRY_WAIT and number in self._due_ticks:
-            _discard(self.waiting, (self._due_ticks.pop(number), number))
+            _discard(self.waiting, (self._due_ticks.pop(number), number), None)
 
 
 def _remaining(phase: PhaseState, now: float) -> float:
@@ -72,7 +122,7 @@ def _remaining(phase: PhaseState, now: float) -> float:
     return max(0.0, min(left, phase.retry_delay_seconds if phase.retry_delay_seconds is not None else left))
 
 
-def _discard(items: list[Any], item: object) -> None:
-    index = bisect_left(items, item)
+def _discard(items: list[Any], item: Any, key: Any) -> None:
+    index = bisect_left(items, key(item) if key else item, key=key)
     if index < len(items) and items[index] == item:
         del items[index]

@@ -45,10 +45,11 @@ def next_wake(state: State, agenda: Agenda, mode: Mode, moment: Moment) -> float
     """Seconds until something is due by itself. A due retry without a free slot is not: an end will wake us."""
     times = [watch.strikes_at - moment.tick for watch in agenda.watches.values()]
     if mode.starts and not state.run.stopping and len(state.live) < mode.jobs and state.run.verdict is None:
-        if agenda.ready and mode.agent:
+        left = agenda.free_tokens(state.live)
+        if mode.agent and next(agenda.next_ready(left), None) is not None:
             return 0.0
         if agenda.waiting and mode.agent and not mode.no_wait:
-            times.append(agenda.waiting[0][0] - moment.tick)
+            times += agenda.next_due(left, moment.tick)
     return max(0.0, min(times, default=3600.0))
 
 

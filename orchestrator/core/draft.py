@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
+from heapq import merge
 
 from orchestrator.core import actions as act
 from orchestrator.core import events as ev
 from orchestrator.core.agenda import Agenda
 from orchestrator.core.names import AttemptId, Moment, iso
 from orchestrator.core.plan import Plan
+from orchestrator.core.pools import fits
 from orchestrator.core.state import PhaseState, State, fold_phase
 from orchestrator.core.table import PENDING, RETRY_WAIT
 from orchestrator.core.value import Value
@@ -101,13 +102,24 @@ class Draft:
         self.stopping, self.stopping_code = why, exit_code
 
     def startable(self, most: int) -> list[int]:
-        """The first phases that may start by now: retries that are due and what is ready, smallest number first."""
-        delta = self._delta()
+        """The first phases that may start by now: retries that are due and what is ready, each in its place.
+
+        Whoever finds no token left lets others pass.
+        """
+        delta, left = self._delta(), self.agenda.free_tokens(self.live())
         found = {number for number in self._due() if number not in self._changed}
-        ready = (number for number in self.agenda.ready if number not in self._changed and not delta.get(number))
-        found.update(islice(ready, most))
         found.update(number for number in {*delta, *self._changed} if self._is_free_by_now(PENDING, number, delta))
-        return sorted(found)[:most]
+        ready = (n for n in self.agenda.next_ready(left) if n not in self._changed and not delta.get(n))
+        place = self.agenda.place.__getitem__
+        chosen: list[int] = []
+        for number in merge(sorted(found, key=place), ready, key=place):
+            wants = self.plan.wants_of(number)
+            if len(chosen) >= most:
+                break
+            if fits(wants, left):
+                chosen.append(number)
+                left.subtract(dict(wants))
+        return chosen
 
     def has_waiting(self) -> bool:
         if any(self.phase(number).status == RETRY_WAIT for _, number in self.agenda.waiting):

@@ -9,7 +9,8 @@ scenarios are played at each asking and the others are remembered.
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from heapq import heappop, heappush
 from itertools import islice
 from math import exp, log, sqrt
@@ -18,6 +19,7 @@ from typing import NamedTuple
 from orchestrator.core.events import Scope
 from orchestrator.core.names import epoch
 from orchestrator.core.plan import Plan
+from orchestrator.core.priority import median, places
 from orchestrator.core.state import DURATIONS_KEPT, PhaseState, State
 from orchestrator.core.table import CANCELLED, COMPLETED, FAILED, PENDING, RETRY_WAIT, STOPPING
 from orchestrator.core.value import Value
@@ -53,7 +55,7 @@ def estimate(
     plan: Plan, state: State, scope: Scope, jobs: int, now: float, progress: Progress | None = None, draw: float = 0.0
 ) -> Eta | None:
     """One asking. Whoever asks again keeps a Forecast: it remembers."""
-    return Forecast(plan, scope, jobs, draw).eta(state, now, progress)
+    return Forecast(plan, places(plan, state, scope), scope, jobs, draw).eta(state, now, progress)
 
 
 def _normal(share: float) -> float:
@@ -75,11 +77,6 @@ def _picks(count: int) -> list[int]:
 _PICKS = [[0] * SCENARIOS, *(_picks(count) for count in range(1, DURATIONS_KEPT + 1))]
 
 
-def _median(values: Iterable[float]) -> float:
-    ordered = sorted(values)
-    return ordered[len(ordered) // 2]
-
-
 class _Experience:
     """What this run teaches about the next phases: its pace against the history, the spread, what is lost around."""
 
@@ -99,7 +96,7 @@ class _Experience:
 
     def compared(self, duration: float, before: Sequence[float]) -> float:
         """How far it lies from those before; remembered as the spread of them all."""
-        ratio = max(-1.5, min(1.5, log(max(duration, _LEAST) / max(_median(before), _LEAST))))
+        ratio = max(-1.5, min(1.5, log(max(duration, _LEAST) / max(median(before), _LEAST))))
         self._squares += ratio * ratio
         self._weight += 1
         return ratio
@@ -127,15 +124,16 @@ class _Running(NamedTuple):
 class Forecast:
     """Follows a run: what changed is worked in at each asking, the rest is kept."""
 
-    def __init__(self, plan: Plan, scope: Scope, jobs: int, draw: float = 0.0) -> None:
+    def __init__(self, plan: Plan, place: Mapping[int, int], scope: Scope, jobs: int, draw: float = 0.0) -> None:
         self._plan, self._scope, self._jobs = plan, scope, max(1, jobs)
-        self._numbers = sorted(plan.needs)
+        self._numbers = sorted(plan.needs, key=place.__getitem__)  # an index is a place: the smallest starts first
         self._index = {number: index for index, number in enumerate(self._numbers)}
         self._dependents = [[self._index[one] for one in plan.dependents[number]] for number in self._numbers]
         self._unmet = [len(set(plan.needs[number])) for number in self._numbers]
         self._draws = [self._draw(number, draw) for number in self._numbers]
         self._seen: list[PhaseState] = [_UNSEEN] * len(self._numbers)
         self._history: list[tuple[float, ...]] = [()] * len(self._numbers)
+        self._wants = [dict(plan.wants_of(number)) for number in self._numbers]
         self._startable = bytearray(len(self._numbers))
         self._experience = _Experience()
         self._ends: dict[int, float] = {}  # of the scenarios: seconds since 1970
@@ -186,7 +184,7 @@ class Forecast:
         """What a phase without history may take: as those that have finished, or else as those of before."""
         if self._experience.durations:
             return self._experience.durations
-        return sorted(_median(history) for history in islice(filter(None, self._history), 200))
+        return sorted(median(history) for history in islice(filter(None, self._history), 200))
 
     def _running(self, state: State, now: float, progress: Progress, pool: list[float]) -> list[_Running] | None:
         running = []
@@ -279,12 +277,20 @@ class Forecast:
         ready = [index for index in startable if not unmet[index] and index not in asleep]  # sorted: a heap already
         busy = sorted((one.remaining[scenario], one.phase) for one in running)
         free, time = self._jobs - len(busy), 0.0
-        starts = bool(startable)
+        starts, wants, held = bool(startable), self._wants, list[int]()
+        left = Counter(self._plan.rules.pools)
+        for one in running:
+            left.subtract(wants[one.phase] if one.phase >= 0 else ())
         while True:
             while later and later[-1][0] <= time:
                 heappush(ready, later.pop()[1])
             while ready and free > 0:
                 index = heappop(ready)
+                if wants[index]:
+                    if any(left[pool] < many for pool, many in wants[index].items()):
+                        held.append(index)  # until a token is given back
+                        continue
+                    left.subtract(wants[index])
                 heappush(busy, (time + column[index], index))
                 free -= 1
             if not busy and not later:
@@ -296,6 +302,10 @@ class Forecast:
             free += 1
             if index < 0 or not starts:
                 continue
+            if wants[index]:
+                left.update(wants[index])
+                while held:
+                    heappush(ready, held.pop())
             for dependent in dependents[index]:
                 unmet[dependent] -= 1
                 if not unmet[dependent] and may[dependent]:

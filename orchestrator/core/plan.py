@@ -9,6 +9,7 @@ from orchestrator.core import graph, retry
 from orchestrator.core.cachekey import attempt_key
 from orchestrator.core.events import Scope
 from orchestrator.core.names import AttemptId
+from orchestrator.core.pools import Wants, wants_of
 from orchestrator.core.spec import RetryRule, Spec
 from orchestrator.core.state import PhaseState, State
 from orchestrator.core.table import CANCELLED, FAILED, IN_PROGRESS, RETRY_WAIT
@@ -29,6 +30,7 @@ class Rules(Value):
     stale_after: float = 7200.0
     log_bytes: int = 10_000_000
     retry: dict[str, RetryRule] = {}  # noqa: RUF012  a frozen value
+    pools: dict[str, int] = {}  # noqa: RUF012  how many tokens there are of each
 
 
 class Step(Value):
@@ -49,6 +51,10 @@ class Plan:
         self.digest = digest
         self.needs = {number: spec.needs for number, spec in self.specs.items()}
         self.dependents = graph.dependents(self.needs)
+        self.wants = {number: wants for number, spec in self.specs.items() if (wants := wants_of(spec))}
+
+    def wants_of(self, number: int) -> Wants:
+        return self.wants.get(number, ())
 
     def timeout(self, number: int) -> float:
         spec = self.specs.get(number)

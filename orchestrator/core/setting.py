@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from orchestrator.core.names import nearest
@@ -82,6 +82,21 @@ SETTINGS: tuple[Setting, ...] = (
     *_retry_rows(),
 )  # fmt: skip
 BY_NAME = {setting.name: setting for setting in SETTINGS}
+POOLS = "pools."  # a table whose keys are the project's own
+_POOL = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,40}")
+
+
+def pool(name: str) -> Setting:
+    return Setting(POOLS + name, COUNT, None, f"how many tokens there are of {name}, for phases that take it", 1, 10**9)
+
+
+def is_pool(name: str) -> bool:
+    return _POOL.fullmatch(name) is not None
+
+
+def setting_of(name: str) -> Setting:
+    return BY_NAME[name] if name in BY_NAME else pool(name.removeprefix(POOLS))
+
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]?)(i?)b?", re.IGNORECASE)
 
@@ -96,9 +111,9 @@ def size(text: object) -> int:
     return int(float(match[1]) * (1024 if match[3] else 1000) ** " kmg".index(match[2].lower() or " "))
 
 
-def by_table() -> dict[str, Any]:
-    """The settings as their tables nest."""
-    top: dict[str, Any] = {}
+def by_table(pools: Iterable[str] = ()) -> dict[str, Any]:
+    """The settings as their tables nest; with the project's own pools."""
+    top: dict[str, Any] = {"pools": {name: pool(name) for name in pools if is_pool(name)}}
     for setting in SETTINGS:
         *tables, key = setting.name.split(".")
         table = top
@@ -111,6 +126,8 @@ def by_table() -> dict[str, Any]:
 def unknown(name: str) -> str:
     """What to say of a name that is no setting."""
     tables, _, key = name.rpartition(".")
+    if tables == "pools":
+        return f"{name}: this is not the name of a pool: letters, digits, _ and -, at most 41, a letter first"
     if tables == "retry":
         return _unknown_class(key)
     right = _neighbour(tables, key) or _elsewhere(key)

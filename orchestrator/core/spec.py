@@ -41,6 +41,7 @@ class Spec(Value):
     cwd: str = "."
     limits: Limits = Limits()
     isolation: str = "fork"  # or "spawn"
+    pools: dict[str, int] = {}  # noqa: RUF012  tokens that an attempt holds while it is live
     digest: str = ""  # of the file and of the project files that its import loaded
     broken: str = ""  # why its file could not be imported: its attempts fail with this sentence
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from orchestrator.core.names import nearest, seconds
+from orchestrator.core.setting import is_pool
 from orchestrator.core.spec import Limits, RetryRule, Spec
 from orchestrator.core.value import Value
 from orchestrator.errors import CODES
@@ -292,6 +293,17 @@ def _open_files(value: Any, wrong: Wrong) -> Any:
 _LIMIT: dict[str, Reader] = {"memory": _memory, "cpu": _cpu, "open_files": _open_files}
 
 
+def _pools(value: Any, wrong: Wrong) -> Any:
+    if not _is_table(value):
+        return wrong(f"pools: {_shown(value)} is not a table of tokens", "pools = { gpu = 1 }")
+    for pool, many in value.items():
+        if not isinstance(pool, str) or not is_pool(pool):
+            wrong(f"pools: {_shown(pool)} is not the name of a pool", "letters, digits, _ and -")
+        elif not _is_whole(many) or not 0 < many <= LARGEST:
+            wrong(f"pools: {pool}: {_shown(many)} is not a whole number above 0", f"pools = {{ {pool} = 1 }}")
+    return {pool: many for pool, many in value.items() if _is_whole(many)}
+
+
 def _isolation(value: Any, wrong: Wrong) -> Any:
     if value not in ("fork", "spawn"):
         return wrong(f"isolation: {_shown(value)} is neither fork nor spawn", 'isolation = "spawn"')
@@ -332,5 +344,6 @@ _READ: dict[str, Reader] = {
     "cwd": _cwd,
     "limits": _limits,
     "isolation": _isolation,
+    "pools": _pools,
     "run": _run,
 }

@@ -21,6 +21,7 @@ class Outlook:
     def __init__(self, record: Callable[[str], None]) -> None:
         self._record = record
         self._plan: Plan | None = None
+        self._place: dict[int, int] = {}
         self._progress: dict[AttemptId, tuple[float, float]] = {}
         self._forecast: Forecast | None = None
         self._for: object = None
@@ -31,7 +32,7 @@ class Outlook:
     def tell(
         self, batch: Sequence[Observation], decision: Decision, state: State, agenda: Agenda, plan: Plan, moment: Moment
     ) -> None:
-        self._plan = plan
+        self._plan, self._place = plan, agenda.place
         for seen in batch:
             if isinstance(seen, Beat):
                 self._heard(seen)
@@ -49,7 +50,7 @@ class Outlook:
         try:
             which = (plan, state.run.id, state.run.scope, state.run.jobs)
             if self._forecast is None or which != self._for:
-                self._forecast, self._for = Forecast(plan, state.run.scope, state.run.jobs), which
+                self._forecast, self._for = Forecast(plan, self._place, state.run.scope, state.run.jobs), which
             live = {state.attempt_id(number) for number in state.live}
             self._progress = {attempt: told for attempt, told in self._progress.items() if attempt in live}
             told = {attempt.phase: share for attempt, share in self._progress.items()}

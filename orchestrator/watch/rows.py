@@ -180,8 +180,11 @@ def _waiting(view: View) -> Row | None:
     state, tally = view.state, view.tally
     if state.run.stopping:
         return None
-    blocked, ready = len(tally.blocked & tally.of(PENDING)), len(view.agenda.ready)
-    counts = ((len(tally.of(PENDING)) - blocked, "waiting"), (ready, "for a slot"), (blocked, "blocked by what failed"))
+    blocked, short = len(tally.blocked & tally.of(PENDING)), view.agenda.short_of(view.agenda.free_tokens(state.live))
+    counts = [
+        (len(tally.of(PENDING)) - blocked, "waiting"), (view.agenda.count_ready - short.total(), "for a slot"),
+        *((many, f"for {pool}") for pool, many in sorted(short.items())), (blocked, "blocked by what failed"),
+    ]  # fmt: skip
     said = [", ".join(f"{many} {what}" for many, what in counts if many > 0)]
     busy = [*sorted(state.live), *tally.of(RETRY_WAIT)]
     coming = {n for by in islice(busy, _LOOKED_AT) for n in islice(_dependents(view, by), _LOOKED_AT)}

@@ -13,6 +13,7 @@ from orchestrator.core.eta import Eta, Forecast, estimate
 from orchestrator.core.events import Scope
 from orchestrator.core.names import iso
 from orchestrator.core.plan import Plan, Rules
+from orchestrator.core.priority import places
 from orchestrator.core.state import PhaseState, State
 from tests.core.given import NOW, spec_of
 
@@ -77,9 +78,9 @@ def test_a_chain_takes_the_sum_and_independent_phases_share_the_slots() -> None:
     assert likely(apart, steady, jobs=3) == near(20)
 
 
-def test_the_smallest_number_starts_first_as_decide_has_it() -> None:
+def test_the_longest_path_starts_first_as_decide_has_it() -> None:
     phases = {1: pending(*[10.0] * 20), 2: pending(*[10.0] * 20), 3: pending(*[30.0] * 20)}
-    assert likely({1: (), 2: (), 3: ()}, phases, jobs=2) == near(40)  # the longest first would take 30
+    assert likely({1: (), 2: (), 3: ()}, phases, jobs=2) == near(30)  # by number it would take 40
 
 
 def test_what_is_done_or_outside_the_range_or_blocked_takes_nothing() -> None:
@@ -111,7 +112,7 @@ def test_a_run_that_is_being_ended_starts_nothing_more() -> None:
         state_of({1: running(3, *STEADY, step="stopping"), 2: pending(*STEADY)}),
     )
     state.run = state.run.replace(stopping="SIGTERM")
-    eta = Forecast(plan, Scope(), 1).eta(state, NOW)
+    eta = Forecast(plan, places(plan, state, Scope()), Scope(), 1).eta(state, NOW)
     assert eta is not None and eta.high <= 5
 
 
@@ -200,7 +201,8 @@ def test_the_band_is_as_wide_as_the_past_was() -> None:
 def test_whoever_follows_knows_what_whoever_comes_anew_does() -> None:
     plan = plan_of({number: ((number - 1,) if number % 3 else ()) for number in range(1, 31)})
     state = state_of({number: pending(5.0 + number % 7, 6.0) for number in range(1, 31)})
-    forecast = Forecast(plan, Scope(), 3)
+    place = places(plan, state, Scope())
+    forecast = Forecast(plan, place, Scope(), 3)
     for number in range(1, 31):
         forecast.eta(state, NOW)
         state._put(number, done(5.0 + number % 5, 5.0 + number % 7, 6.0))
@@ -209,7 +211,7 @@ def test_whoever_follows_knows_what_whoever_comes_anew_does() -> None:
         if number % 8 == 0:
             state._put(number, pending(5.0))
     forecast.eta(state, NOW)
-    fresh = Forecast(plan, Scope(), 3)
+    fresh = Forecast(plan, place, Scope(), 3)
     fresh.eta(state, NOW)
     assert forecast._unmet == fresh._unmet and forecast._startable == fresh._startable
     assert forecast._history == fresh._history
@@ -217,7 +219,7 @@ def test_whoever_follows_knows_what_whoever_comes_anew_does() -> None:
 
 def test_it_moves_only_with_the_time_while_nothing_happens() -> None:
     plan, state = plan_of({1: (), 2: (1,)}), state_of({1: running(0, *STEADY), 2: pending(8.0, 12.0, 10.0)})
-    forecast = Forecast(plan, Scope(), 2)
+    forecast = Forecast(plan, places(plan, state, Scope()), Scope(), 2)
     first, second = forecast.eta(state, NOW), forecast.eta(state, NOW + 2)
     assert first is not None and second is not None
     assert first.after(2).likely == pytest.approx(second.likely, abs=0.5)
@@ -228,7 +230,7 @@ def test_a_failure_makes_it_forget_the_scenarios_of_before(monkeypatch: pytest.M
     monkeypatch.setattr(module, "BUDGET", 10)  # one scenario at each asking
     plan = plan_of({number: ((number - 1,) if number > 1 else ()) for number in range(1, 11)})
     state = state_of({number: pending(*STEADY) for number in range(1, 11)})
-    forecast = Forecast(plan, Scope(), 2)
+    forecast = Forecast(plan, places(plan, state, Scope()), Scope(), 2)
     for _ in range(20):
         before = forecast.eta(state, NOW)
     state._put(2, PhaseState("failed", durations=STEADY))
@@ -240,7 +242,7 @@ def test_a_failure_makes_it_forget_the_scenarios_of_before(monkeypatch: pytest.M
 def test_ten_thousand_phases_are_asked_about_each_second() -> None:
     needs: Needs = {number: (number - 7, number - 13) if number > 20 else () for number in range(1, 10_001)}
     plan, state = plan_of(needs), state_of({number: pending(1.0, 2.0, 1.5, 3.0) for number in needs})
-    forecast = Forecast(plan, Scope(), 16)
+    forecast = Forecast(plan, places(plan, state, Scope()), Scope(), 16)
     first, took = forecast.eta(state, NOW), []
     for _ in range(3):
         begun = time.process_time()

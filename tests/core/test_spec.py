@@ -23,6 +23,7 @@ FULL = Spec(
     cwd="data",
     limits=Limits(10**9, 60, 64),
     isolation="spawn",
+    pools={"gpu": 1},
     digest="d",
     broken="no",
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ class Sim(World):
     # ---- what is to be done, and what may happen: all drawn
 
     def _draw_pipeline(self) -> None:
-        draw = self.random
+        draw, share = self.random, random.Random(f"pools {self.seed}")
         numbers = sorted(draw.sample(range(-3, 20), draw.randint(3, 10)))
         retry = {
             code: RetryRule(
@@ -56,13 +57,18 @@ class Sim(World):
             jobs=draw.randint(1, 4), timeout=draw.choice((15.0, 60.0, 60.0)), kill_grace=draw.choice((0.5, 5.0)),
             stale_after=draw.choice((15.0, 15.0, 90.0)), beat_interval=4.0, heartbeat_timeout=draw.choice((20.0, 40.0)), load_timeout=30.0,
             logs_phase_bytes=1000, logs_keep=3, logs_structured_bytes=10**6, trust=True,
-            retry={**default_rules(), **retry}, origins={},
+            retry={**default_rules(), **retry}, pools=share.choice(({}, {}, {"one": 1}, {"one": 1, "two": 2})), origins={},
         )  # fmt: skip
         specs = []
         for place, number in enumerate(numbers):
             needs = tuple(sorted(draw.sample(numbers[:place], min(place, draw.choice((0, 0, 1, 1, 2))))))
             retries = draw.choice((None, None, None, 0, 2))
-            specs.append(Spec(number, f"p{number}", "phases/all.toml", 1, run="true", needs=needs, retries=retries))
+            tokens = {
+                pool: share.randint(1, many) for pool, many in self.settings.pools.items() if share.random() < 0.4
+            }
+            specs.append(
+                Spec(number, f"p{number}", "phases/all.toml", 1, run="true", needs=needs, retries=retries, pools=tokens)
+            )
         self.plan = Plan(specs, look.rules_of(self.settings), "digest")
         self.scripts = {
             number: [self._draw_script() for _ in range(draw.choice((0, 1, 1, 2, 4)))] for number in numbers
@@ -179,7 +185,7 @@ class Sim(World):
         for kind, act, most in (
             ("kill", self._kill, 2), ("power", self._power, 1), ("agent", self._kill_agent, 1), ("stop", self._stop_agent, 2),
             ("cut", self._cut_connection, 2), ("late", self._late, 1), ("slow", self._slow, 1), ("full", self._full, 1),
-            ("disk", self._disk, 2), ("clock", self._clock, 1), ("hide", self._hide_agent, 2), ("freeze", self._stop_orchestrator, 2), ("ask", self._ask, 3), ("signal", self._signal, 1),
+            ("disk", self._disk, 2), ("clock", self._clock, 1), ("hide", self._hide_agent, 2), ("freeze", self._stop_orchestrator, 2), ("ask", self._ask, 3), ("signal", self._signal, 2),
         ):  # fmt: skip
             share = draw.choice((0.0, 0.5, 1.0)) if kind != "ask" else 1.0
             for _ in range(draw.randint(0, most) if draw.random() < share else 0):

@@ -70,12 +70,13 @@ class Rules(Ledger):
             return
         for number, (_, latest, _) in self.due.items():
             is_free = number in state.run.scope and all(state.phase(need).is_done for need in self.plan.needs[number])
+            is_free = is_free and not self._short(number)
             if is_free and not engine.mode.no_wait and wait > SLACK and world.time + wait > latest + SLACK:
                 raise self.breaks(rule.AWAKE, f"{number} is due at {latest:.3f}, and the loop sleeps for {wait:.3f}")
         ready = [
             number
             for number in self.plan.specs
-            if state.phase(number).status == "pending" and number in state.run.scope
+            if state.phase(number).status == "pending" and number in state.run.scope and not self._short(number)
         ]
         for number in ready:
             if wait > 0.001 and all(state.phase(need).is_done for need in self.plan.needs[number]):
@@ -84,12 +85,20 @@ class Rules(Ledger):
     def check_step(self, engine: Any) -> None:
         if self.mode.starts and len(self.state.live) > max(self.mode.jobs, self.taken_over):
             raise self.breaks(rule.JOBS, f"{len(self.state.live)} at once")
+        if short := self._short():
+            raise self.breaks(rule.JOBS, f"more tokens of {short} are held than there are")
         for attempt, since in self.stops.items():
             most = self.plan.net_seconds(attempt.phase) + 5 * PRESS_EVERY + self.plan.rules.heartbeat_timeout
             if self.world.time - max(since, self.life_began) > most and not self.truth(attempt).given_up:
                 raise self.breaks(rule.STOP_ENDS, f"{attempt} was to end {self.world.time - since:.0f} s ago")
 
         self._check_ghosts()
+
+    def _short(self, *more: int) -> list[str]:
+        """The pools of which more would be held than there are, if these phases ran besides."""
+        taken = [self.plan.specs[number].pools for number in (*self.state.live, *more) if number in self.plan.specs]
+        pools = self.plan.rules.pools
+        return [pool for pool in pools if sum(tokens.get(pool, 0) for tokens in taken) > pools[pool]]
 
     def _check_ghosts(self) -> None:
         """An attempt that was given up, and whose agent is there again: it is ended."""

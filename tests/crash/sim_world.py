@@ -38,6 +38,7 @@ class World:
 
     def __init__(self, seed: int, folder: str) -> None:
         self.seed, self.folder = seed, folder
+        self.first: Broken | None = None
         self.random = random.Random(seed)
         self.time, self.wall_shift = 0.0, 0.0
         self.boots, self.booted_at = 0, -100.0
@@ -74,7 +75,8 @@ class World:
 
     def breaks(self, rule: str, why: str) -> Broken:
         self.tell(f"BROKEN {rule}: {why}")
-        return Broken(f"{rule}: {why}")
+        self.first = self.first or Broken(f"{rule}: {why}")  # what fails behind it may hide it
+        return self.first
 
     def chance(self, share: float) -> bool:
         return self.random.random() < share

@@ -12,6 +12,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from orchestrator import app, look
@@ -268,17 +269,14 @@ class Driver:
 def simulate(seed: int) -> Report:
     folder = tempfile.mkdtemp(prefix="orch-sim-", dir=MEMORY if os.access(MEMORY, os.W_OK) else None)
     world = Sim(seed, folder)
-    broken = None
     world.segment = world.random.choice((1500, 6000, 10**6))
     try:
-        with installed(world):
+        with installed(world), suppress(Broken):
             Driver(world).play()
-    except Broken as error:
-        broken = error
     finally:
         gc.collect(0)
         shutil.rmtree(folder, ignore_errors=True)
-    return Report(seed, world, broken)
+    return Report(seed, world, world.first)
 
 
 def total(reports: list[Report]) -> tuple[Counter[str], Counter[str]]:

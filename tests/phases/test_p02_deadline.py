@@ -44,7 +44,7 @@ def test_trees_that_are_not_stubborn_and_a_promise_that_is_too_much(make, monkey
 
 @pytest.mark.timeout(120)
 def test_phases_that_end_before_their_deadline_are_no_proof(make, monkeypatch):
-    monkeypatch.setattr(phase, "STUBBORN", "raise SystemExit(78)\n")
+    monkeypatch.setattr(phase, "STUBBORN", "import time\ntime.sleep(0.3)\nraise SystemExit(78)\n")
     result = phase.deadline(make(2))
     assert result["verdict"].startswith("2 of ")
     assert "the phases are failed with TIMEOUT" in broken(result)

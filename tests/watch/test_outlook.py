@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.core.agenda import Agenda
 from orchestrator.core.draft import Decision
 from orchestrator.core.eta import Forecast
 from orchestrator.core.names import Moment, iso
@@ -31,7 +32,8 @@ class Scene:
         key = self.case.state.attempt_id(1).key
         batch = [Beat("a1", {key: news})] if news else []
         case = self.case
-        self.outlook.tell(batch, NOTHING, case.state, case.agenda, plan or case.plan, case.moment)
+        agenda = Agenda(plan, case.state, case.moment) if plan else case.agenda
+        self.outlook.tell(batch, NOTHING, case.state, agenda, plan or case.plan, case.moment)
 
     def left(self, later: float = 0.0) -> float | None:
         eta = self.outlook.eta(self.case.state, Moment(NOW + later, later))
