@@ -18,6 +18,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -31,8 +32,8 @@ TARGETS = [f"orchestrator/store/{name}.py" for name in STORE] + [
 ]
 MORE_TESTS = {
     "store": ["tests/store"],
-    "process": ["tests/test_process.py"],
-    "core": ["tests/core/test_reconcile.py", "tests/core/test_model.py"],
+    "process": ["tests/test_process_alive.py", "tests/test_process_identity.py", "tests/test_process.py"],
+    "core": ["tests/core/test_reconcile.py", "tests/core/test_reconcile_unknown.py", "tests/core/test_model.py"],
 }
 SECONDS = 120  # a mutant that hangs is noticed, too
 NOTICED, SURVIVED = "noticed", "SURVIVED"
@@ -52,18 +53,39 @@ class Mutant(NamedTuple):
 
 def mutants(path: str) -> Iterator[Mutant]:
     tree = ast.parse((ROOT / path).read_text("utf-8"))
-    places = [node for node in ast.walk(tree) if not _is_told(node)]
-    for index, node in enumerate(places):
+    for index, node in enumerate(_places(tree)):
         for number, what in enumerate(_changes(node)):
             changed = copy.deepcopy(tree)
-            twin = [other for other in ast.walk(changed) if not _is_told(other)][index]
+            twin = _places(changed)[index]
             _apply(twin, number)
             yield Mutant(path, getattr(node, "lineno", 0), what, ast.unparse(ast.fix_missing_locations(changed)))
 
 
-def _is_told(node: ast.AST) -> bool:
-    """Words for people, and annotations: to change them changes nothing that a test should know."""
-    return isinstance(node, ast.JoinedStr)
+def _places(tree: ast.AST) -> list[ast.AST]:
+    """Where a change would be one of behaviour: annotations, slots and words for people are left as they are."""
+    found, waiting = list[ast.AST](), deque([tree])
+    while waiting:
+        node = waiting.popleft()
+        if not isinstance(node, ast.JoinedStr):
+            found.append(node)
+        waiting.extend(child for name, child in _children(node) if not _is_told(name, child))
+    return found
+
+
+def _children(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
+    for name, value in ast.iter_fields(node):
+        yield from ((name, child) for child in (value if isinstance(value, list) else [value]) if _is_node(child))
+
+
+def _is_node(value: object) -> bool:
+    return isinstance(value, ast.AST)
+
+
+def _is_told(field: str, node: ast.AST) -> bool:
+    """Annotations, `__slots__` and docstrings: to change them changes nothing that a test should know."""
+    if isinstance(node, ast.Assign):
+        return any(isinstance(target, ast.Name) and target.id == "__slots__" for target in node.targets)
+    return field in ("annotation", "returns") or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
 
 
 def _changes(node: ast.AST) -> list[str]:

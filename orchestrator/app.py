@@ -10,7 +10,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from orchestrator import clock, disk, process
 from orchestrator.bridge.local import LocalBridge
@@ -29,7 +29,7 @@ from orchestrator.core.reconcile import DEAD, UNKNOWABLE, reconcile
 from orchestrator.core.spec import Spec
 from orchestrator.core.state import State
 from orchestrator.engine import Engine
-from orchestrator.errors import DefinitionsError, OrchError, RunActive, UsageError
+from orchestrator.errors import DefinitionsError, OrchError, RunActive, StateUnwritable, UsageError
 from orchestrator.inbox import Inbox
 from orchestrator.load.definitions import Definitions, Fault
 from orchestrator.load.loading import load
@@ -113,6 +113,7 @@ class Holding:
         self.root, self.system, self.settings = root, root / "system", settings
         self.me, self.command = process.myself(), shlex.join(["orch", *sys.argv[1:]])
         self._closing: list[Callable[[], object]] = []
+        self._give_up: Callable[[Any], None] = lambda error: None
         patience = Patience(settings.heartbeat_timeout, settings.kill_grace, takeover=takeover, ends_hung=ends_hung)
         _make_system(self.system)
         lock = StateLock(self.system)
@@ -128,8 +129,12 @@ class Holding:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, *_: object) -> None:
+        cause = error.__cause__ if isinstance(error, StateUnwritable) else error
+        is_ours = isinstance(cause, OSError) and (cause is not error or self._is_of_our_disk(cause))
+        if is_ours:
+            self._give_up(cause)
         self.close()
-        if isinstance(error, OSError) and self._is_of_our_disk(error):
+        if isinstance(error, OSError) and is_ours:
             raise unwritable(error, self.system) from error
 
     def _is_of_our_disk(self, error: OSError) -> bool:
@@ -158,6 +163,7 @@ class Holding:
     def _open(self, lock: StateLock, plan: Plan, watchers: Sequence[Watcher]) -> None:
         settings = self.settings
         self.store = JournalStore(self.system, lock.still_mine)
+        self._give_up = self.store.give_up
         self._closing.append(self.store.close)
         self.found.notes += [*self.store.notices, *warnings_of(self.system)]
         self.inbox = Inbox()

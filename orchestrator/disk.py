@@ -26,6 +26,8 @@ def make_folder(path: Path) -> None:
         try:
             os.mkdir(folder, PRIVATE_FOLDER)
         except FileExistsError:
+            if not folder.is_dir():
+                raise
             continue
         try:
             sync_folder(folder.parent)

@@ -93,13 +93,15 @@ def _with_lock(root: Path, system: Path, seen: Report) -> Report:
     try:
         report = examine(root, has_lock=True)
         report.flaws = [*of_lock, *report.flaws]
-        steps = [step for flaw in report.flaws for step in flaw.steps if step.path != untidy.LOCK]
+        told = [step for flaw in report.flaws for step in flaw.steps]
+        # What the lock holds is ours by now; whose it is, and who may read it, may still be wrong.
+        steps = [step for step in told if step.path != untidy.LOCK or isinstance(step, Close | Own)]
         report.kept = kept_before
         if steps or (of_lock and not kept_before):
             paths = dict.fromkeys(step.path for step in steps if step.path)
-            told = "\n".join(words(flaw) for flaw in report.flaws) + "\n"
+            readme = "\n".join(words(flaw) for flaw in report.flaws) + "\n"
             copies = [(path.name, data) for path, data in signed] if of_lock else []
-            report.kept = [*report.kept, keep(system, "fsck", _topmost(list(paths)), clock.now(), told, copies)]
+            report.kept = [*report.kept, keep(system, "fsck", _topmost(list(paths)), clock.now(), readme, copies)]
         for step in steps:
             lock.still_mine()
             perform(system, step)

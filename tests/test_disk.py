@@ -52,6 +52,15 @@ def test_a_folder_that_somebody_else_makes_meanwhile_is_no_fault(tmp_path, monke
     assert (tmp_path / "a" / "b").is_dir()
 
 
+@pytest.mark.parametrize("make", [Path.touch, os.mkfifo, lambda path: path.symlink_to("nowhere")])
+def test_what_stands_where_a_folder_should_is_no_folder(tmp_path, make):
+    make(tmp_path / "a")
+    for path in (tmp_path / "a", tmp_path / "a" / "b"):
+        with pytest.raises(FileExistsError) as caught:
+            disk.make_folder(path)
+        assert Path(caught.value.filename) == tmp_path / "a"
+
+
 def test_a_file_is_replaced_whole_and_private(tmp_path, syncs):
     path = tmp_path / "state.json"
     disk.replace(path, b"old", durable=False)
@@ -174,3 +183,81 @@ def test_a_folder_whose_name_could_not_be_made_safe_is_not_taken_for_one_that_is
     assert not (tmp_path / "new").exists()
     disk.make_folder(tmp_path / "new")
     assert (tmp_path / "new").is_dir()
+
+
+def test_a_replacement_that_cannot_get_its_name_leaves_no_draft(tmp_path):
+    (tmp_path / "state.json").mkdir()
+    before = fds()
+    with pytest.raises(IsADirectoryError):
+        disk.replace(tmp_path / "state.json", b"new", durable=True)
+    assert os.listdir(tmp_path) == ["state.json"] and fds() == before
+
+
+def test_only_drafts_are_removed_and_where_others_write_only_the_old_ones(tmp_path):
+    for name, at in ((".a.1.new", 100), (".b.2.new", 300), ("c.new", 100), (".d", 100)):
+        (tmp_path / name).write_text("")
+        os.utime(tmp_path / name, (at, at))
+    disk.remove_drafts(tmp_path, 200.0)
+    assert sorted(os.listdir(tmp_path)) == [".b.2.new", ".d", "c.new"]
+    disk.remove_drafts(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == [".d", "c.new"]
+
+
+def test_a_draft_that_gets_its_name_meanwhile_is_no_fault(tmp_path, monkeypatch):
+    real = Path.glob
+
+    def glob(self: Path, pattern: str) -> list[Path]:
+        found = sorted(real(self, pattern))
+        found[0].rename(self / "a")  # its writer was not dead
+        return found
+
+    for name in (".a.1.new", ".b.2.new"):
+        (tmp_path / name).write_text("")
+    monkeypatch.setattr(Path, "glob", glob)
+    disk.remove_drafts(tmp_path)
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_a_file_is_cut_for_good_and_never_made_longer(tmp_path, syncs):
+    path = tmp_path / "lines"
+    path.write_bytes(b"one\ntw")
+    disk.cut(path, 4)
+    assert path.read_bytes() == b"one\n" and syncs.told == [("fsync", "lines")]
+    for size in (4, 40):
+        disk.cut(path, size)
+    assert path.read_bytes() == b"one\n" and len(syncs.told) == 1
+    before = fds()
+    with pytest.raises(FileNotFoundError):
+        disk.cut(tmp_path / "gone", 0)
+    assert fds() == before
+
+
+def test_whatever_has_a_name_is_dropped_for_good(tmp_path, syncs):
+    (tmp_path / "folder" / "in it").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("folder")
+    (tmp_path / "broken").symlink_to("nowhere")
+    (tmp_path / "file").write_text("")
+    os.mkfifo(tmp_path / "pipe")
+    disk.drop(tmp_path / "link")
+    assert (tmp_path / "folder" / "in it").is_dir(), "what it led to is not what has that name"
+    for name in ("broken", "file", "pipe", "folder"):
+        disk.drop(tmp_path / name)
+    assert os.listdir(tmp_path) == [] and syncs.told == [("fsync", tmp_path.name)] * 5
+    disk.drop(tmp_path / "file")
+    assert len(syncs.told) == 5
+
+
+def test_reading_begins_where_it_is_told_and_takes_no_more_than_that(tmp_path):
+    (tmp_path / "a").write_bytes(b"0123456789")
+    assert (disk.read(tmp_path / "a"), disk.read(tmp_path / "a", 4), disk.read(tmp_path / "a", 2, 3)) == (
+        b"0123456789", b"456789", b"234",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+def test_what_is_no_file_is_not_waited_for_and_leaves_nothing_open(tmp_path, make):
+    make(tmp_path / "a")
+    before = fds()
+    with pytest.raises(OSError, match="stands where a file should"):
+        disk.read(tmp_path / "a")
+    assert fds() == before

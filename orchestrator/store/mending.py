@@ -81,6 +81,8 @@ class _Findings:
         self._salvage.last = best.seq
         if best.damage is not None:
             self._salvage.take(evidence.later(best))
+        if best.is_refuted:  # what can be of that line is used, the rest of it is lost
+            self._salvage.lost[:0] = self._salvage.kept[:1]
         self._journal_is_whole = False
         self._journal_is_whole = self._look_at_journal()
         self._look_at_state_file()
@@ -110,7 +112,7 @@ class _Findings:
         for reach in self._evidence.from_journal[1:]:
             start = reach.start
             said = first.passed.get(start.position.segment) if first else None
-            if start.path is not None and said is not None and start.position[:2] != said[:2]:
+            if start.path is not None and said is not None and (*start.position[:2], start.said) != said:
                 flaws.append(self._covered(start.path, "it says something else than the lines before it"))
         return flaws
 
@@ -153,7 +155,7 @@ class _Findings:
         )  # fmt: skip
 
     def _going_back(self) -> str:
-        kept = self._salvage.kept
+        kept = [one for one in self._salvage.kept if one not in self._salvage.lost]
         with_later = f", with the {len(kept)} whole lines behind the damage" if kept else ""
         back = f"go back to decision {self._best.seq}{with_later}"
         concerned = sorted(self._salvage.concerned)

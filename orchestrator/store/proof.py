@@ -27,6 +27,7 @@ class Start(NamedTuple):
     path: Path | None
     state: State
     position: Position
+    said: str = ""  # the state as it was there: following the lines changes it
 
 
 class Reach(NamedTuple):
@@ -38,6 +39,7 @@ class Reach(NamedTuple):
     damage: Damage | None = None
     torn: bool = False
     passed: dict[int, tuple[int, int, str]] = {}  # noqa: RUF012  a value: segment -> what was proven where it begins
+    is_refuted: bool = False  # the damage is a line that is whole, and says what cannot be
 
     @property
     def seq(self) -> int:
@@ -84,16 +86,16 @@ class Evidence:
         if found is None or isinstance(found, BadLine):
             self.bad[path] = str(found or "it is missing")
             return None
-        return Start(path, *found)
+        return Start(path, *found, written(found[0]))
 
     def _walk(self, start: Start) -> Reach:
         reach, bad_line = self._follow(start, None)
-        if bad_line is None or (start.path is None and bad_line.seq == 1):
+        if bad_line is None:
             return reach
         again = Start(None, State(), Position()) if start.path is None else self._snapshot(start.path)
         assert again is not None, "it was read a moment ago"
         until, _ = self._follow(again, bad_line.seq)  # the state was half way through that line
-        return until._replace(damage=reach.damage)
+        return until._replace(damage=reach.damage, is_refuted=True)
 
     def _follow(self, start: Start, before: int | None) -> tuple[Reach, Line | None]:
         """Up to the first damage, or to line `before`; and the line that says what cannot be, if that is why."""
@@ -105,11 +107,13 @@ class Evidence:
                 passed[one.first] = (position.seq, position.chain, written(state))
             offset = position.offset if one.first == position.segment else 0
             found = journal.read(one.path, position.chain, position.seq, offset=offset)
-            for line in found.lines:
+            for index, line in enumerate(found.lines):
                 if line.seq == before:
-                    return Reach(start, state, position), None
+                    if position.segment == one.first:
+                        position = position._replace(offset=_place_of(one.path, line.seq, offset, index)[1])
+                    return Reach(start, state, position, passed=passed), None
                 if (why := _apply(state, one.path, line)) is not None:
-                    place = _place_of(one.path, line.seq)
+                    place = _place_of(one.path, line.seq, offset, index)
                     return Reach(start, state, position, Damage(one.path, *place, why), False, passed), line
                 position = Position(line.seq, line.chain, one.first, 0)
             position, torn = Position(found.last, found.chain, one.first, found.end), found.torn
@@ -186,11 +190,10 @@ def _apply(state: State, path: Path, line: Line) -> str | None:
     return None
 
 
-def _place_of(path: Path, seq: int) -> tuple[int, int]:
-    """Line and byte of a line that is whole, and those before it too."""
-    number = seq - int(path.stem) + 1
-    before = disk.read(path).split(b"\n")[: number - 1]
-    return number, sum(len(raw) + 1 for raw in before)
+def _place_of(path: Path, seq: int, offset: int, index: int) -> tuple[int, int]:
+    """Line and byte of a line that is whole, as `index` others are between it and `offset`."""
+    before = disk.read(path, offset).split(b"\n")[:index]
+    return seq - int(path.stem) + 1, offset + sum(len(raw) + 1 for raw in before)
 
 
 def _later(path: Path, number: int, byte: int, raw: bytes, before: int | None, seq: int) -> Later:

@@ -83,8 +83,12 @@ class JournalStore:
             self._compact()
         return NOTHING_DUE
 
+    def give_up(self, error: OSError) -> None:
+        """Somebody else could not write to system/: from now on nothing is written, or synced again."""
+        self._failed = self._failed or unwritable(error, self._system)
+
     def close(self) -> None:
-        """At rest state.json is exact, and on the disk."""
+        """At rest state.json is exact, and on the disk; unless a write has failed."""
         try:
             if self._failed is None and self._dirty:
                 self._write_snapshot(durable=True)

@@ -36,7 +36,8 @@ def take(lock: StateLock, system: Path, purpose: str, me: Identity, command: str
             allowed = TURN_PATIENCE
         else:
             notes += _deal_with(found, system, patience)
-            allowed = SIGNING_PATIENCE + patience.kill_grace
+            since = clock.ticking()  # whoever was ended leaves the lock in a moment
+            continue
         if waited > allowed:
             raise active(found)
         clock.pause(LOOK_EVERY)

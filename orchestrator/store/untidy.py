@@ -71,7 +71,10 @@ def _one(system: Path, inner: str, whole: os.stat_result) -> Iterator[Flaw]:
         found = os.lstat(system / inner)
     kind, wanted = disk.kind_of(found.st_mode), _wanted(inner)
     if wanted is not None and kind != wanted:
-        if kind == disk.LINK or not any(fnmatchcase(inner, pattern) for pattern in _JUDGED):
+        if inner == BACKUP:
+            why = "no copy can be kept, so nothing can be repaired: move it away"
+            yield Flaw(_name(system, inner), f"{kind} stands where {wanted} should", why, "")
+        elif kind == disk.LINK or not any(fnmatchcase(inner, pattern) for pattern in _JUDGED):
             yield _flaw(system, inner, f"{kind} stands where {wanted} should", "it cannot be used", Drop(inner))
         return
     if kind == disk.LINK or fnmatchcase(inner, _OF_PHASES):
@@ -145,6 +148,8 @@ def _left_over(system: Path) -> Iterator[Flaw]:
         inner = str(path.relative_to(system))
         if inner.startswith(f"{BACKUP}/") and inner.count("/") > 1:
             continue  # a copy of what it was
+        if fnmatchcase(inner, _OF_PHASES):
+            continue
         if (found := _DRAFT.fullmatch(path.name)) is not None and _is_over(int(found[1])):
             yield _flaw(system, inner, "a draft that nobody finished", "it takes room, and was never used", Drop(inner))
         elif path.suffix in SET_ASIDE:

@@ -8,9 +8,20 @@ from pathlib import Path
 import pytest
 
 from orchestrator import process
-from orchestrator.bridge.survey import clear, outcomes, read_identity, survey, take
+from orchestrator.bridge.survey import (
+    clear,
+    identity_document,
+    is_dead,
+    outcome_files,
+    outcomes,
+    read_identity,
+    survey,
+    take,
+)
+from orchestrator.core import formats
 from orchestrator.core.names import Identity
 from orchestrator.core.reconcile import ALIVE, DEAD, UNKNOWABLE, Finding
+from orchestrator.errors import StateDamaged
 from tests.core.given import FINE, an
 
 ME = process.myself()
@@ -107,3 +118,37 @@ def test_a_taken_outcome_is_gone_and_with_the_last_one_the_folder(tmp_path):
     take(folder, an(4))
     clear(folder)
     assert not folder.exists()
+
+
+def test_an_identity_is_read_back_as_it_is_written(tmp_path):
+    (tmp_path / "identity.json").write_bytes(identity_document("a1", ME))
+    assert read_identity(tmp_path) == ME and json.loads(identity_document("a1", ME))["agent"] == "a1"
+
+
+def test_an_outcome_of_a_newer_format_waits_and_is_named(tmp_path):
+    folder = agent(tmp_path, "a1", GONE, _3_1={**outcome(3), "version": formats.VERSION + 1})
+    for look in (lambda: outcomes(folder), lambda: survey(tmp_path, {})):
+        with pytest.raises(StateDamaged, match=r"the outcome 3\.1\.json is of format 2"):
+            look()
+    assert (folder / "outcomes" / "3.1.json").exists()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"duration_seconds": "1"}, {"duration_seconds": True}, {"started_at": 1e13}, {"exit_status": 1.5},
+        {"signal": "9"}, {"log": 5}, {"leftovers": [1]}, {"tail": [None]}, {"failure": {"code": "BAD", "message": ""}},
+        {"failure": {"code": "FAILED", "message": 3}},
+    ],
+)  # fmt: skip
+def test_an_outcome_with_something_else_in_a_field_is_none(tmp_path, changes):
+    whole = {"attempt": an(3).key, "outcome": {**FINE.as_dict(), **changes}}
+    assert outcomes(agent(tmp_path, "a1", GONE, _3_1=whole)) == []
+
+
+def test_an_outcome_under_the_name_of_another_is_none(tmp_path):
+    assert outcomes(agent(tmp_path, "a1", GONE, _3_1=outcome(4))) == []
+
+
+def test_a_folder_that_goes_while_we_look_holds_nothing(tmp_path):
+    assert outcome_files(tmp_path / "gone") == [] and outcomes(tmp_path / "gone") == [] and is_dead(tmp_path / "gone")

@@ -88,3 +88,25 @@ def test_what_was_found_is_decided_like_any_other_news():
         case.state.phase(2).errors[-1]["code"] == "INTERRUPTED" and NAMED in case.state.phase(2).errors[-1]["message"]
     )
     assert case.state.agents == {}
+
+
+def test_an_agent_whom_nobody_can_identify_is_called_by_its_name():
+    case = live()
+    case.state.agents.clear()
+    lost = [obs.OwnerDead(an(n), "agent a1", iso(NOW), "its process is not there any more") for n in (1, 2)]
+    assert found(case, Finding("a1", DEAD)) == lost
+
+
+def test_the_identity_that_the_journal_knows_stands_in_for_one_that_was_not_found():
+    assert found(live(), Finding("a1", DEAD))[0].owner == NAMED
+
+
+def test_an_attempt_of_which_nobody_knows_when_it_began_is_not_stale_yet():
+    case = live()
+    for number in (1, 2):
+        case.state.phases[number] = case.state.phase(number).replace(started_at=None)
+    assert found(case, Finding("a1", UNKNOWABLE, AGENT), later=case.state.run.stale_after * 2) == []
+
+
+def test_a_living_agent_whose_identity_is_not_known_has_not_joined():
+    assert found(live(), Finding("a1", ALIVE, None, {an(1): (31, 3), an(2): (0, 0)})) == []

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import json
 import os
 import select
 import stat
@@ -8,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import clock, disk
+from orchestrator import clock, disk, process
 from orchestrator.core.observations import Asked
 from orchestrator.errors import StateUnwritable
 from orchestrator.inbox import Inbox
@@ -262,3 +264,84 @@ def test_half_an_answer_is_none(tmp_path):
     mine = petition(tmp_path)
     (tmp_path / "asks" / "k1.answer").write_text("")
     assert mine.answer() is None
+
+
+def left_by_one_that_is_gone(system: Path, name: str, suffix: str = "json", **changes: object) -> None:
+    """Asked from a shell that is closed by now."""
+    petition(system, name)
+    path = system / "asks" / f"{name}.json"
+    document = {**json.loads(path.read_text()), "asker": process.myself().replace(ticks=1).as_dict(), **changes}
+    path.write_text(json.dumps(document))
+    path.rename(path.with_suffix(f".{suffix}"))
+
+
+def test_what_nobody_heard_from_somebody_who_is_gone_is_dropped_and_said(tmp_path):
+    left_by_one_that_is_gone(tmp_path, "k1")
+    petition(tmp_path, "k2")
+    opened = Asks(tmp_path)
+    told = RETRY.replace(ask="k1").told()
+    assert opened.notices == [f"dropped, as nobody had heard it and whoever asked is gone: {told}"]
+    assert [ask.ask for ask in opened.take()] == ["k2"]
+    opened.close()
+
+
+@pytest.mark.parametrize(("suffix", "calls_itself"), [("taken", "k1"), ("json", "another")])
+def test_what_may_have_been_done_or_cannot_be_read_is_dropped_in_silence(tmp_path, suffix, calls_itself):
+    left_by_one_that_is_gone(tmp_path, "k1", suffix, ask=calls_itself)
+    opened = Asks(tmp_path)
+    assert opened.notices == [] and names(tmp_path) == set()
+    opened.close()
+
+
+def test_of_whom_nobody_can_say_that_they_are_gone_is_heard(tmp_path):
+    for ask, asker in (("k1", process.myself().replace(host="far/1").as_dict()), ("k2", None), ("k3", {"pid": "x"})):
+        left_by_one_that_is_gone(tmp_path, ask, asker=asker)
+    left_by_one_that_is_gone(tmp_path, ".k4")
+    opened = Asks(tmp_path)
+    assert opened.notices == [] and [ask.ask for ask in opened.take()] == ["k1", "k2", "k3"]
+    assert (tmp_path / "asks" / ".k4.json").exists(), "a draft is no ask"
+    opened.close()
+
+
+def test_a_folder_of_asks_that_cannot_be_made_is_said(tmp_path):
+    (tmp_path / "asks").write_text("a file")
+    with pytest.raises(StateUnwritable, match="asks"):
+        Asks(tmp_path)
+
+
+def test_an_answer_that_cannot_be_written_is_said_and_the_ask_stays_claimed(tmp_path, asks, monkeypatch):
+    petition(tmp_path)
+    list(asks.take())
+
+    def full(*_: object, **how: bool) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(disk, "replace", full)
+        with pytest.raises(StateUnwritable, match="No space left on device"):
+            asks.answer("k1", accepted=True, text="yes")
+    assert names(tmp_path) == {"k1.taken"}, "whoever comes next answers it"
+
+
+def test_a_draft_that_is_finished_while_others_are_tidied_away_is_an_ask(tmp_path, monkeypatch):
+    disk.make_folder(tmp_path / "asks")
+    for name in (".k1.json.77.new", ".k2.json.78.new"):
+        (tmp_path / "asks" / name).write_text("{}")
+        os.utime(tmp_path / "asks" / name, (0, 0))
+    real = Path.glob
+
+    def glob(self: Path, pattern: str) -> list[Path]:
+        found = sorted(real(self, pattern))
+        found[0].rename(self / "k1.json")
+        return found
+
+    monkeypatch.setattr(Path, "glob", glob)
+    Asks(tmp_path).close()
+    assert names(tmp_path) == {"k1.json"}
+
+
+def test_an_answer_that_orch_did_not_write_is_none(tmp_path):
+    mine = petition(tmp_path)
+    for text in ("[]", '{"accepted": true}', "\xff"):
+        (tmp_path / "asks" / "k1.answer").write_text(text)
+        assert mine.answer() is None, text

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator import disk
 from orchestrator.core import events as ev
 from orchestrator.errors import StateDamaged
 from orchestrator.store import journal as segments_of
@@ -331,3 +332,84 @@ def test_reading_beside_a_writer_always_gives_a_state_that_was_true(system):
             assert found.position.seq == store.position.seq > last and seen(found.state) == seen(store.state)
             last = found.position.seq
     store.close()
+
+
+# ---- compacted, and a part of it lost
+
+
+def compacted(system: Path) -> JournalStore:
+    """A store of three segments or more were none ever removed: two of them, and two snapshots, are left."""
+    store = store_of(system, segment_bytes=600)
+    commit_all(store, [opening(), *(one for attempt in range(1, 12) for one in turns(1, attempt))])
+    commit_all(store, [decision(intended(1, 12))])
+    store.close()
+    assert len([*(system / "journal").glob("*.snapshot.json")]) == len(segments_of.segments(system / "journal")) == 2
+    return store
+
+
+def test_every_line_that_is_left_is_told_in_its_order(system):
+    last = compacted(system).position.seq
+    first = segments_of.segments(system / "journal")[0].first
+    assert [line.seq for line in reading.read_lines(system)] == list(range(first, last + 1))
+
+
+def test_lines_before_the_oldest_snapshot_that_can_be_trusted_are_not_told(system):
+    last = compacted(system).position.seq
+    old, new = segments_of.segments(system / "journal")
+    segments_of.base_of(system / "journal", old.first).unlink()
+    assert [line.seq for line in reading.read_lines(system)] == list(range(new.first, last + 1))
+
+
+def test_a_line_that_cannot_be_trusted_is_not_told_nor_any_behind_it(history, system):
+    data = bytearray(history.journal)
+    data[history.ends[1] + 40] ^= 1
+    history.lay(system, bytes(data), LINES)
+    with pytest.raises(StateDamaged, match=r"000000000001\.jsonl, line 2 \(byte \d+\): its checksum does not fit"):
+        reading.read_lines(system)
+
+
+def test_without_any_snapshot_to_begin_from_it_is_said_of_each_what_is_wrong(system):
+    compacted(system)
+    old, new = segments_of.segments(system / "journal")
+    segments_of.base_of(system / "journal", old.first).unlink()
+    segments_of.base_of(system / "journal", new.first).write_text("{")
+    names = [segments_of.base_of(system / "journal", one.first).name for one in (old, new)]
+    what = rf"no snapshot to begin from \({names[0]}: missing; {names[1]}: it is not whole JSON"
+    with pytest.raises(StateDamaged, match=what):
+        reading.read_lines(system)
+    (system / "state.json").unlink()
+    with pytest.raises(StateDamaged, match=what):
+        read_state(system)
+
+
+def test_where_every_snapshot_of_the_journal_is_lost_state_json_proves_the_state_and_the_next_writer_mends_it(system):
+    truth = seen(compacted(system).state)
+    for path in (system / "journal").glob("*.snapshot.json"):
+        path.unlink()
+    loaded = read_state(system, verify=True)
+    assert loaded.mend and seen(loaded.state) == truth
+    assert len(loaded.notices) == 1 and loaded.notices[0].endswith("; state.json proves the state")
+    store_of(system).close()
+    again = read_state(system, verify=True)
+    assert not again.mend and again.notices == [] and seen(again.state) == truth
+    (system / "state.json").unlink()
+    assert read(system) == truth
+
+
+def test_the_state_is_read_once_more_when_it_never_stands_still(system, monkeypatch):
+    """The last look decides."""
+    store = store_of(system)
+    commit_all(store, [opening()])
+    store.close()
+    looks: list[int] = []
+    real = snapshot.load
+
+    def load(path: Path) -> object:
+        looks.append(1)
+        if len(looks) <= reading.TRIES:
+            disk.replace(system / "state.json", (system / "state.json").read_bytes(), durable=False)
+            raise FileNotFoundError(path)
+        return real(path)
+
+    monkeypatch.setattr(reading.snapshot, "load", load)
+    assert seen(read_state(system).state) == seen(store.state) and len(looks) == reading.TRIES + 1

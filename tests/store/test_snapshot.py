@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import re
+import zlib
 
 import pytest
 
@@ -113,3 +115,43 @@ def test_what_cannot_be_read_is_not_trusted_and_what_may_not_be_is_said(tmp_path
     monkeypatch.setattr(snapshot.disk, "read", forbidden)
     with pytest.raises(PermissionError):
         load(tmp_path / "state.json")
+
+
+def sealed(document: object) -> bytes:
+    """With the sum that fits."""
+    body = json.dumps(document, separators=(",", ":")).encode()[:-1]
+    return body + snapshot._CHECK + b'%08x"}\n' % zlib.crc32(body)
+
+
+def test_a_sum_that_fits_makes_no_state_of_what_is_none(tmp_path):
+    whole = json.loads(Encoder().encode(state_of(1), POSITION))
+    del whole["check"]
+    path = tmp_path / "state.json"
+    path.write_bytes(sealed(whole))
+    assert seen(load(path)[0]) == seen(state_of(1))
+    missing = {name: value for name, value in whole.items() if name != "agents"}
+    for document, what in (
+        ({**whole, "seq": -1}, "seq cannot be -1"),
+        (missing, "agents"),
+        ({**whole, "phases": {"x": {}}}, r"invalid literal for int.*"),
+        ({**whole, "run": {**whole["run"], "colour": 1}}, "colour"),
+    ):
+        path.write_bytes(sealed(document))
+        found = load(path)
+        assert isinstance(found, BadLine), document
+        assert re.fullmatch(rf"it is whole, but not a state \({what}\)", str(found)), str(found)
+
+
+def test_a_fault_without_a_word_is_told_by_its_kind(tmp_path, monkeypatch):
+    def fails(document: object) -> None:
+        raise RecursionError
+
+    (tmp_path / "state.json").write_bytes(Encoder().encode(state_of(1), POSITION))
+    monkeypatch.setattr(snapshot, "check_state", fails)
+    assert str(load(tmp_path / "state.json")) == "it is whole, but not a state (RecursionError)"
+
+
+def test_a_phase_that_moved_before_anything_was_written_is_written_with_all_others():
+    encoder, state = Encoder(), state_of(3)
+    encoder.moved(1)
+    assert encoder.encode(state, POSITION) == Encoder().encode(state, POSITION)

@@ -163,3 +163,18 @@ def test_silence_is_measured_by_the_holders_own_pulse(tmp_path, monkeypatch):
     Heartbeat(tmp_path, ME, HUNG_AFTER).beat(State(), Moment(now - 40, 0.0))
     assert silent_for(found, tmp_path) == pytest.approx(40, abs=30)
     assert silent_for(found.replace(since=iso(now + 900), identity=ME.replace(pid=12)), tmp_path) == 0.0
+
+
+@pytest.mark.parametrize("stops", [False, True], ids=["hung", "stopped"])
+def test_one_that_does_not_end_although_it_was_told_to_keeps_the_lock(tmp_path, monkeypatch, stops):
+    """As a process does that waits for a disk that does not answer."""
+    monkeypatch.setattr(process, "end_by_identity", lambda who, grace: False)
+    monkeypatch.setattr(process, "await_end", lambda who, grace: False)
+    monkeypatch.setattr(process, "send", lambda who, number: None)
+    with Holding(tmp_path, RUN, "silent") as other:
+        if stops:
+            other.signal(signal.SIGSTOP)
+            await_state(other, process.STOPPED)
+        with pytest.raises(RunActive, match=f"pid {other.identity.pid}"):
+            taking_of(tmp_path, patience(takeover=True))
+        assert not other.is_over and holder(tmp_path).identity == other.identity
