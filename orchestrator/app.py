@@ -250,10 +250,10 @@ class RunOptions:
 
     def __init__(
         self, scope: Scope, *, new: bool = False, force: bool = False, no_wait: bool = False, takeover: bool = False,
-        with_needs: bool = False, due: str = "",
+        with_needs: bool = False, fail_fast: bool = False, due: str = "",
     ) -> None:  # fmt: skip
         self.scope, self.new, self.force, self.no_wait = scope, new, force, no_wait
-        self.takeover, self.with_needs, self.due = takeover, with_needs, due
+        self.takeover, self.with_needs, self.fail_fast, self.due = takeover, with_needs, fail_fast, due
 
 
 class RunResult(NamedTuple):
@@ -285,7 +285,7 @@ def run(
 def _begin(holding: Holding, scope: Scope, options: RunOptions) -> None:
     now = clock.now()
     engine = holding.engine
-    engine.mode = Mode(starts=True, jobs=holding.settings.jobs, no_wait=options.no_wait)
+    engine.mode = Mode(starts=True, jobs=holding.settings.jobs, no_wait=options.no_wait, fail_fast=options.fail_fast)
     asked = obs.RunAsked(
         new_run_id(now), scope, holding.me, holding.command, options.new, options.force, options.due or iso(now)
     )

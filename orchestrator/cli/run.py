@@ -42,6 +42,9 @@ def command(
     jobs: Annotated[int | None, typer.Option("--jobs", "-j", metavar="N", help="How many at the same time.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Leave with 3 where only a later retry is left.")] = False,
+    fail_fast: Annotated[
+        bool, typer.Option("--fail-fast/--keep-going", help="End all at the first phase that fails for good.")
+    ] = False,
     takeover: Annotated[bool, typer.Option("--takeover", help="End a run that somebody stopped (state T).")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but failures.")] = False,
     as_json: JsonOption = False,
@@ -52,7 +55,9 @@ def command(
     scope = Scope(first, last, _numbers(only)) if only is None else Scope(only=_numbers(only))
     if only is not None and (first is not None or last is not None):
         raise UsageError("--only and --from/--to exclude each other", "give one of the two")
-    options = app.RunOptions(scope, new=new, force=force, no_wait=no_wait, takeover=takeover, with_needs=with_needs)
+    options = app.RunOptions(
+        scope, new=new, force=force, no_wait=no_wait, fail_fast=fail_fast, takeover=takeover, with_needs=with_needs
+    )
     settings = settings_of(root, {"jobs": jobs})
     if dry_run:
         _dry(root, settings, options, as_json=as_json)

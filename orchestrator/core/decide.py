@@ -22,6 +22,7 @@ from orchestrator.core.state import PhaseState, State
 from orchestrator.core.table import FAILED, IN_PROGRESS, RETRY_WAIT
 
 FROM_A_SIGNAL = 128  # exit codes beyond it say so
+FAILED_FAST = 1  # the exit code, as of any run in which a phase failed
 _FIRST = (obs.Ended, obs.OwnerDead, obs.NeverStarted, obs.Started, obs.AgentJoined, obs.AgentGone)
 
 
@@ -109,6 +110,14 @@ def _failed(draft: Draft, number: int, failure: Failure, duration: float) -> Non
         draft.note(ev.RetryScheduled(number, phase.attempt, failure, duration, due, verdict.delay))
     else:
         draft.note(ev.PhaseFailed(number, phase.attempt, failure, duration, verdict.why))
+        _fail_fast(draft, number)
+
+
+def _fail_fast(draft: Draft, number: int) -> None:
+    if draft.mode.fail_fast and not draft.stopping:
+        why = f"phase {number} failed, and --fail-fast was asked for"
+        draft.stop_run(why, FAILED_FAST)
+        draft.stop_all(why)
 
 
 def _owner_dead(draft: Draft, seen: obs.OwnerDead) -> None:
@@ -260,6 +269,7 @@ def _cast_net(draft: Draft) -> None:
             message = "nobody could say how it ended; the loop's own net marks it as failed"
             failure = Failure("INTERNAL", message, log=phase.log or "")
             draft.note(ev.PhaseMended(number, phase.attempt, failure))
+            _fail_fast(draft, number)
 
 
 def _start_what_is_due(draft: Draft) -> None:
@@ -279,7 +289,8 @@ def _end_if_over(draft: Draft) -> None:
     if draft.live() or draft.state.run.verdict is not None or not draft.state.run.id:
         return
     if draft.stopping:
-        verdict, code = "cancelled", draft.stopping_code
+        code = draft.stopping_code
+        verdict = "failed" if draft.mode.fail_fast and FAILED in _statuses(draft) else "cancelled"
     elif draft.startable(1):
         return  # a slot or an agent will be there for it
     elif draft.has_waiting():

@@ -23,6 +23,7 @@ class Mode(Value):
     jobs: int = 0
     agent: str = ""  # which agent takes new work; empty: none yet
     no_wait: bool = False
+    fail_fast: bool = False  # one failure that is final ends the run
 
 
 class Decision(Value):
