@@ -9,12 +9,16 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
+from typing import Any
+
+import pytest
 
 from orchestrator import process
 from orchestrator.core import events as ev
 from orchestrator.core.draft import Decision
 from orchestrator.core.names import Identity
 from orchestrator.core.state import State
+from orchestrator.store.journal import base_of, path_of, segments
 from orchestrator.store.reading import read_state
 from orchestrator.store.store import JournalStore
 from tests.core.given import NOW, completed, intended, run_started
@@ -130,3 +134,47 @@ class Holding:
     @property
     def is_over(self) -> bool:
         return self._child.poll() is not None
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def no_sync(monkeypatch: pytest.MonkeyPatch) -> None:
+    def sync(fd: int) -> None:
+        raise AssertionError("nobody needs it after a power cut")
+
+    monkeypatch.setattr(os, "fdatasync", sync)
+    monkeypatch.setattr(os, "fsync", sync)
+
+
+def remark(why: str = "gone") -> Any:
+    return decision(ev.AgentLeft("a1", why))
+
+
+def number_of(path: Path) -> int:
+    return path.stat().st_ino
+
+
+def compacted(system: Path) -> JournalStore:
+    """Two segments, and the newer one holds a few lines."""
+    store = store_of(system, segment_bytes=1000)
+    commit_all(store, [opening()])
+    for attempt in range(1, 9):
+        commit_all(store, turns(1, attempt))
+    commit_all(store, [remark()])
+    assert store.position.offset > 0
+    return store
+
+
+def parts(system: Path) -> tuple[list[Path], list[Path]]:
+    """The segments and their bases, oldest first."""
+    folder = system / "journal"
+    firsts = [one.first for one in segments(folder)]
+    return [path_of(folder, first) for first in firsts], [base_of(folder, first) for first in firsts]
+
+
+def spoil(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
