@@ -67,8 +67,8 @@ class Evidence:
         self.state_file = system / "state.json"
         bases = [start for one in self.segments if (start := self._base(one)) is not None]
         whole = self._snapshot(self.state_file)
-        self.from_journal = [self._walk(start) for start in bases]
         self.from_state_file = self._walk(whole) if whole is not None else None
+        self.from_journal = [self._judged(self._walk(start)) for start in bases]
 
     @property
     def best(self) -> Reach | None:
@@ -96,6 +96,14 @@ class Evidence:
         assert again is not None, "it was read a moment ago"
         until, _ = self._follow(again, bad_line.seq)  # the state was half way through that line
         return until._replace(damage=reach.damage, is_refuted=True)
+
+    def _judged(self, reach: Reach) -> Reach:
+        """What looks like a decision not taken was one if state.json has it."""
+        if not reach.torn or self.from_state_file is None or self.from_state_file.start.position.seq <= reach.seq:
+            return reach
+        path, line = journal.path_of(self.folder, reach.position.segment), reach.seq - reach.position.segment + 2
+        why = "it is cut off here, and state.json knows more"
+        return reach._replace(damage=Damage(path, line, reach.position.offset, why), torn=False)
 
     def _follow(self, start: Start, before: int | None) -> tuple[Reach, Line | None]:
         """Up to the first damage, or to line `before`; and the line that says what cannot be, if that is why."""

@@ -288,17 +288,21 @@ def test_a_zombie_owns_nothing(project: Project, warm: Warm) -> None:
     """Killed, and whoever inherits it never reaps: here that is this test."""
     libc = ctypes.CDLL(None, use_errno=True)
     assert libc.prctl(36, 1, 0, 0, 0) == 0  # PR_SET_CHILD_SUBREAPER
-    run = at_work(project)
-    (agent,) = project.agents()
-    run.kill()
-    os.kill(agent, signal.SIGKILL)
-    wait_for(lambda: (entry := process.entry_of(agent)) is not None and entry.is_over)
+    try:
+        run = at_work(project)
+        (agent,) = project.agents()
+        run.kill()
+        os.kill(agent, signal.SIGKILL)
+        wait_for(lambda: (entry := process.entry_of(agent)) is not None and entry.is_over)
+    finally:
+        libc.prctl(36, 0, 0, 0, 0)
     os.kill(agent, 0)
     assert seen(project, warm) == ("interrupted", "failed", False)
     project.file("go", "")
     ended = warm.orch(project, "run")
     assert ended.code == 0 and "INTERRUPTED" in ended.out, ended
     assert project.lines("ran") == ["1", "1"]
+    os.waitpid(agent, 0)
 
 
 def test_whoever_got_the_pids_of_the_dead_owns_nothing_and_is_not_touched(project: Project) -> None:

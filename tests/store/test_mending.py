@@ -541,3 +541,17 @@ def test_a_new_segment_takes_the_place_of_all_before_it(compacted):
     assert [path.name for path in segments(compacted)] == [f"{last + 1:012d}.jsonl"]
     assert journal.segments(compacted / "journal")[0].first == last + 1
     assert json.loads(bases(compacted)[0].read_text())["seq"] == last
+
+
+def test_a_last_line_that_lost_its_newline_to_garbage_is_damage_where_state_json_has_it(system: Path) -> None:
+    """Cut off at the end of what state.json knows, the line would stand there without its end."""
+    store = store_of(system)
+    commit_all(store, [opening(3), *turns(1, 1)])
+    store.close()
+    path = system / "journal" / "000000000001.jsonl"
+    truth = seen(read_state(system).state)
+    path.write_bytes(path.read_bytes()[:-1] + b"\xfe garbage")
+    (flaw,) = fsck.repair(system.parent).flaws
+    assert "it is cut off here, and state.json knows more" in flaw.what
+    assert not fsck.examine(system.parent).flaws
+    assert seen(read_state(system, verify=True).state) == truth
