@@ -232,8 +232,7 @@ def _status(root: Path, scene: Scene) -> dict[str, Any]:
 
 def check_goes_on(root: Path, scene: Scene, seen: Seen) -> None:
     """The next run ends well, has done what was not done, each once, and leaves all in order."""
-    for draft in (root / "system").rglob(".*.new"):
-        os.utime(draft, (0, 0))  # it comes a while later: what several may write is not taken from under their hands
+    a_while_later(root)
     code = scene.go_on(root)
     if code == 1 and any(one.how == FAIL for one in ran(root)[len(seen.ran) :]):
         code = scene.go_on(root)  # the script had it fail
@@ -248,6 +247,12 @@ def check_goes_on(root: Path, scene: Scene, seen: Seen) -> None:
     wanted = numbers - seen.done - seen.waiting if seen.state.run.id else numbers
     assert went_well == Counter(wanted), f"done again {went_well}, wanted {wanted}"
     check_in_order(root, now)
+
+
+def a_while_later(root: Path) -> None:
+    """What several may write at once is not taken from under their hands: only old drafts are swept away."""
+    for draft in (root / "system").rglob(".*.new"):
+        os.utime(draft, (0, 0))
 
 
 def check_in_order(root: Path, seen: Seen) -> None:

@@ -19,7 +19,7 @@ from orchestrator import app
 from orchestrator.store.reading import read_state
 from orchestrator.store.store import JournalStore
 from tests.crash.injecting import command
-from tests.crash.scenes import Seen, check_in_order
+from tests.crash.scenes import Seen, a_while_later, check_in_order
 from tests.crash.striking import AGENT, ORCHESTRATOR, Call, Strike, Striker, strace
 from tests.driving import TIMES, Project, seeded, times, wait_for
 
@@ -119,6 +119,7 @@ class Struck:
         state = read_state(self.root / "system", verify=True).state
         done = {number for number in state.phases if state.phase(number).is_done}
         run, ran = state.run.id, self._ran()
+        a_while_later(self.root)
         shown = command(self.root, "status", "--json")
         assert shown.code == 0, shown
         ended = command(self.root, "run", stage=self.scene.stage)
