@@ -13,6 +13,7 @@ import pytest
 from orchestrator import clock, disk, fsck, process
 from orchestrator.core.flaw import Close, Drop, Flaw, Own, Put
 from orchestrator.core.names import iso
+from orchestrator.core.observations import Asked
 from orchestrator.errors import RunActive, StateDamaged, StateUnwritable
 from orchestrator.look import cache_of
 from orchestrator.store.asks import Petition
@@ -77,7 +78,7 @@ def private(path: Path) -> None:
 
 
 def old_ask(system: Path) -> None:
-    Petition(system, "k1", "cancel", None, "ann", NOW)
+    Petition(system, Asked("k1", "cancel", "ann"), NOW)
     os.utime(system / "asks" / "k1.json", (clock.now() - 7200,) * 2)
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
 
 from orchestrator import app, clock, process
 from orchestrator.config import Settings
+from orchestrator.core.observations import Asked
 from orchestrator.errors import Refused, RunActive
 from orchestrator.store.asks import Petition
 from orchestrator.store.lock import holder
@@ -17,10 +19,13 @@ TRY_LOCK_EVERY = 0.1
 LOOK_EVERY = 0.01
 
 
-def ask(root: Path, settings: Settings, verb: str, number: int | None) -> str:
+def ask(
+    root: Path, settings: Settings, verb: str, number: int | None, why: str = "", options: Sequence[str] = ()
+) -> str:
     """The text of the answer; Refused with the reason; RunActive if the holder does not answer."""
     system = root / "system"
-    petition = Petition(system, secrets.token_hex(6), verb, number, app.who_asks(), clock.now())
+    asked = Asked(secrets.token_hex(6), verb, app.who_asks(), number, why, tuple(options))
+    petition = Petition(system, asked, clock.now())
     since, tried = clock.ticking(), 0.0
     while (answer := petition.answer()) is None:
         now = clock.ticking()

@@ -110,9 +110,12 @@ class Asked(Observation):
     verb: str  # cancel, retry
     by: str
     number: int | None = None
+    why: str = ""
+    options: tuple[str, ...] = ()  # what was asked for besides, as on the command line without the dashes
 
     def told(self) -> str:
-        return f"{self.by} asked: {self.verb}" + ("" if self.number is None else f" {self.number}")
+        what = [self.verb, *([] if self.number is None else [str(self.number)]), *(f"--{one}" for one in self.options)]
+        return f"{self.by} asked: {' '.join(what)}" + (f" ({self.why})" if self.why else "")
 
 
 class RunAsked(Observation):

@@ -126,12 +126,11 @@ class Asks:
 class Petition:
     """One ask, as whoever asks it sees it."""
 
-    def __init__(self, system: Path, ask: str, verb: str, number: int | None, by: str, now: float) -> None:
+    def __init__(self, system: Path, ask: Asked, now: float) -> None:
         self._folder = system / "asks"
-        self.ask = Asked(ask, verb, by, number)
+        self.ask = ask
         document = json.dumps({
-            "version": formats.VERSION, "ask": ask, "verb": verb, "number": number, "by": by, "at": iso(now),
-            "asker": process.myself().as_dict(),
+            "version": formats.VERSION, **ask.as_dict(), "at": iso(now), "asker": process.myself().as_dict(),
         }).encode()  # fmt: skip
         try:
             disk.make_folder(self._folder)
@@ -198,6 +197,8 @@ def parse(path: Path) -> Asked | None:
         number = data.get("number")
         if data["ask"] != path.stem:  # its answer would be laid where nobody looks
             raise ValueError(f"it calls itself {data['ask']}")
-        return Asked(path.stem, str(data["verb"]), str(data["by"]), None if number is None else int(number))
+        number = None if number is None else int(number)
+        why, options = data.get("why", ""), data.get("options", [])
+        return Asked(path.stem, str(data["verb"]), str(data["by"]), number, str(why), tuple(map(str, options)))
     except (OSError, StateDamaged, *formats.MALFORMED):
         return None

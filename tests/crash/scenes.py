@@ -22,6 +22,7 @@ from orchestrator.cli import status
 from orchestrator.config import settings
 from orchestrator.core.events import Scope
 from orchestrator.core.names import AttemptId
+from orchestrator.core.observations import Asked
 from orchestrator.look import Look
 from orchestrator.store import snapshot
 from orchestrator.store.asks import Petition
@@ -73,7 +74,7 @@ class Scene(NamedTuple):
 
 def _ask(root: Path) -> None:
     """Somebody asks, and waits."""
-    Petition(root / "system", "abc123", "retry", 2, "somebody", 0.0)
+    Petition(root / "system", Asked("abc123", "retry", "somebody", 2), 0.0)
 
 
 def _tear(root: Path) -> None:

@@ -272,7 +272,7 @@ class Sim(World):
             self._ask_again()
             return
         try:
-            self.asked.append(Petition(self.system, f"ask-{len(self.asked)}", verb, number, "ann", self.now()))
+            self.asked.append(Petition(self.system, obs.Asked(f"ask-{len(self.asked)}", verb, "ann", number), self.now()))
         except StateUnwritable:
             return
         self.operations["ask " + verb + (" N" if number is not None else "")] += 1
@@ -282,7 +282,7 @@ class Sim(World):
         """The same ask once more, as after a crash of whoever asked: it is not done twice."""
         old = self.random.choice(self.asked).ask
         try:
-            Petition(self.system, old.ask, old.verb, old.number, old.by, self.now())
+            Petition(self.system, old, self.now())
         except StateUnwritable:
             return
         self.operations["asked twice"] += 1

@@ -28,7 +28,7 @@ def asks(tmp_path: Path) -> Iterator[Asks]:
 
 
 def petition(system: Path, ask: str = "k1", verb: str = "retry", number: int | None = 3) -> Petition:
-    return Petition(system, ask, verb, number, "ann", NOW)
+    return Petition(system, Asked(ask, verb, "ann", number), NOW)
 
 
 def names(system: Path) -> set[str]:

@@ -12,6 +12,7 @@ import pytest
 from orchestrator import clock, disk, process
 from orchestrator.core.eta import Eta
 from orchestrator.core.names import Moment
+from orchestrator.core.observations import Asked
 from orchestrator.core.state import State
 from orchestrator.store import asks as asking
 from orchestrator.store import heartbeat
@@ -41,7 +42,7 @@ def asks(tmp_path: Path) -> Iterator[Asks]:
 
 
 def petition(system: Path, ask: str) -> Petition:
-    return Petition(system, ask, "retry", 3, "ann", NOW)
+    return Petition(system, Asked(ask, "retry", "ann", 3), NOW)
 
 
 def names(system: Path) -> set[str]:

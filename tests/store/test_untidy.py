@@ -12,6 +12,7 @@ import pytest
 from orchestrator import clock, disk, process
 from orchestrator.core.flaw import Close, Cut, Drop, Flaw, Own, Step
 from orchestrator.core.names import iso
+from orchestrator.core.observations import Asked
 from orchestrator.core.state import State
 from orchestrator.store import untidy
 from orchestrator.store.asks import ANSWERS_KEPT, Petition
@@ -68,7 +69,7 @@ def test_what_orch_leaves_behind_is_in_order(system):
     assert lock.acquire(RUN, me, "orch run", clock.now())
     lock.release()
     Heartbeat(system, me, 120.0).beat(State(), Case({1: ()}).moment)
-    Petition(system, "k1", "cancel", None, "ann", clock.now())
+    Petition(system, Asked("k1", "cancel", "ann", None), clock.now())
     os.mkfifo(system / "asks" / "bell", 0o600)
     (system / "README.md").write_text("the project's")
     (system / ".gitignore").write_text("*")
@@ -249,7 +250,7 @@ def age(path: Path, seconds: float) -> Path:
 
 
 def test_an_ask_that_nobody_waits_for_any_more_is_withdrawn(system):
-    Petition(system, "k1", "retry", 3, "ann", clock.now())
+    Petition(system, Asked("k1", "retry", "ann", 3), clock.now())
     assert found(system) == []
     age(system / "asks" / "k1.json", LONG + 60)
     where, what, step = one(system)
@@ -259,7 +260,7 @@ def test_an_ask_that_nobody_waits_for_any_more_is_withdrawn(system):
 
 
 def test_an_ask_that_was_answered_already_is_not_needed(system):
-    Petition(system, "k1", "retry", 3, "ann", clock.now())
+    Petition(system, Asked("k1", "retry", "ann", 3), clock.now())
     (system / "asks" / "k1.json").rename(system / "asks" / "k1.taken")
     assert found(system) == [], "it is about to be answered"
     file(system / "asks" / "k1.answer")
