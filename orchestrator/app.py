@@ -17,12 +17,13 @@ from orchestrator.bridge.local import LocalBridge
 from orchestrator.bridge.survey import survey
 from orchestrator.config import Settings
 from orchestrator.core import observations as obs
-from orchestrator.core.actions import Action, AnswerAsk
+from orchestrator.core.actions import Action, AnswerAsk, ListFiles
 from orchestrator.core.draft import Mode
 from orchestrator.core.eta import Eta
 from orchestrator.core.events import Event, Scope
 from orchestrator.core.graph import closure
 from orchestrator.core.names import Identity, Moment, iso, span
+from orchestrator.core.observations import Observation
 from orchestrator.core.plan import Plan
 from orchestrator.core.pools import misfit
 from orchestrator.core.reconcile import DEAD, UNKNOWABLE, reconcile
@@ -31,6 +32,7 @@ from orchestrator.core.state import State
 from orchestrator.engine import Engine
 from orchestrator.errors import DefinitionsError, OrchError, RunActive, StateUnwritable, UsageError
 from orchestrator.inbox import Inbox
+from orchestrator.listing import list_files
 from orchestrator.load.definitions import Definitions, Fault
 from orchestrator.load.loading import load
 from orchestrator.look import TURN_MODE, cache_of, known_plan, rules_of
@@ -68,8 +70,8 @@ def _of_pools(specs: Iterable[Spec], pools: Mapping[str, int]) -> Iterator[Fault
 class Hands:
     """Everything that acts, behind one door: agents through the bridge, answers through the asks."""
 
-    def __init__(self, bridge: LocalBridge, asks: Asks) -> None:
-        self._bridge, self._asks = bridge, asks
+    def __init__(self, root: Path, bridge: LocalBridge, asks: Asks, news: Callable[[Observation], None]) -> None:
+        self._root, self._bridge, self._asks, self._news = root, bridge, asks, news
 
     @property
     def agent(self) -> str:
@@ -82,6 +84,8 @@ class Hands:
         for action in actions:
             if isinstance(action, AnswerAsk):
                 self._asks.answer(action.ask, accepted=action.accepted, text=action.text)
+            elif isinstance(action, ListFiles):
+                self._news(list_files(self._root, action))
         self._bridge.perform(actions)
 
 
@@ -182,9 +186,8 @@ class Holding:
         told = [Guarded(one, record) for one in (*watchers, self._structured_log(record), self._outlook)]
         heart = Heartbeat(self.system, self.me, settings.heartbeat_timeout, self._expect)
         self._closing.append(lambda: heart.stop(self.store.state, clock.System().moment()))
-        self.engine = Engine(
-            plan, self.store, self.inbox, Hands(self.bridge, self.asks), heart, told, clock.System(), TURN_MODE
-        )
+        hands = Hands(self.root, self.bridge, self.asks, self.inbox.put)
+        self.engine = Engine(plan, self.store, self.inbox, hands, heart, told, clock.System(), TURN_MODE)
         self._recover()
         self._listen()
 

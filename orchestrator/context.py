@@ -26,12 +26,16 @@ class Context:
         due: str = "",
         project: str | Path = ".",
         results: Mapping[str, Any] | None = None,
+        item: Any = None,
+        index: int | None = None,
         send: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
         self.run = run
         self.phase = phase
         self.attempt = attempt
         self.due = due
+        self.item = item  # of a phase that fans out: what this attempt is for
+        self.index = index  # and its place in the list, from 0
         self.project = Path(project)
         self._results = {str(number): result for number, result in (results or {}).items()}
         self._send = send or (lambda message: None)

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from orchestrator.core.agenda import Agenda
+from orchestrator.core.agenda import Agenda, begins_anew
 from orchestrator.core.decide import decide, is_over, next_wake
 from orchestrator.core.draft import Decision, Mode
-from orchestrator.core.events import PlanAdopted, RunContinued, RunStarted
 from orchestrator.core.observations import Observation, Tick
 from orchestrator.core.plan import Plan
 from orchestrator.ports import Clock, Executor, Heart, Inbox, Store, Watcher
-
-_OPENINGS = (RunStarted, RunContinued, PlanAdopted)
 
 
 class Engine:
@@ -22,9 +19,10 @@ class Engine:
         self, plan: Plan, store: Store, inbox: Inbox, hands: Executor, heart: Heart, watchers: Sequence[Watcher],
         clock: Clock, mode: Mode,
     ) -> None:  # fmt: skip
-        self.plan, self.store, self.inbox, self.hands, self.heart = plan, store, inbox, hands, heart
+        self.store, self.inbox, self.hands, self.heart = store, inbox, hands, heart
         self.watchers, self.clock, self.mode = list(watchers), clock, mode
-        self.agenda = Agenda(plan, store.state, clock.moment())
+        self.plan = plan.spread(store.state)
+        self.agenda = Agenda(self.plan, store.state, clock.moment())
 
     def run(self) -> None:
         """Until nothing more will happen by itself, and nothing that has happened is left unread."""
@@ -48,7 +46,8 @@ class Engine:
     def _commit(self, decision: Decision) -> None:
         moment = self.clock.moment()
         moves = self.store.commit(decision, moment.now)
-        if any(isinstance(event, _OPENINGS) for event in decision.events):
+        if begins_anew(self.plan, decision.events):
+            self.plan = self.plan.spread(self.store.state)
             self.agenda = Agenda(self.plan, self.store.state, moment)
             self.inbox.put(Tick())
         else:

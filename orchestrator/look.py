@@ -6,6 +6,7 @@ Apart from app.py so that a command that only looks loads neither the lock's lib
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 
 from orchestrator import clock, process
@@ -19,7 +20,7 @@ from orchestrator.core.plan import Plan, Rules
 from orchestrator.core.pools import waits_for
 from orchestrator.core.reconcile import Finding, reconcile
 from orchestrator.core.state import State
-from orchestrator.core.table import DONE, PENDING, RETRY_WAIT
+from orchestrator.core.table import DONE, PENDING, RETRY_WAIT, STATUSES
 from orchestrator.errors import SettingsError
 from orchestrator.load.definitions import Definitions
 from orchestrator.load.loading import glance, peek
@@ -40,6 +41,7 @@ class Look:
         self.owner = self._life_of_owner()
         self.recovery = Decision((), ())
         definitions = peek(root, cache_of(root)) if reads_files else None
+        self._items: dict[int, Counter[str]] | None = None
         self._root, self._specs = root, {spec.number: spec for spec in definitions.specs} if definitions else {}
         if definitions is None and reads_files:
             self.notices += [f"{fault}" for fault in glance(root)]
@@ -116,6 +118,22 @@ class Look:
             if waits and spec.pools and all(state.phase(need).is_done for need in spec.needs):
                 found[number] = waits_for(number, pools, self._specs, sorted(state.live))
         return {number: why for number, why in found.items() if why}
+
+    def items(self, number: int) -> dict[str, int] | None:
+        """How many items of a phase that has fanned out stand where; None of any other phase."""
+        items = self.state.phase(number).items
+        if items is None:
+            return None
+        if self._items is None:
+            self._items = {}
+            for one, phase in self.state.items.items():
+                self._items.setdefault(one.phase, Counter())[phase.status] += one.index < len(
+                    self.state.phase(one.phase).items or ()
+                )
+        begun = self._items.get(number, Counter())
+        waiting = len(items) - begun.total() + begun[PENDING]
+        counts = {**begun, PENDING: waiting}
+        return {status: counts[status] for status in STATUSES if counts.get(status)}
 
     def counts(self) -> tuple[int, int]:
         """Done, and all, of what the run was asked for."""

@@ -22,12 +22,12 @@ PACKAGE = "orchestrator"
 
 # In the core, among the small hands of floor 2 and on the floor that joins them the order is that of reading: each may know those before it.
 CORE = (
-    "formats", "value", "names", "outcome", "spec", "slot", "integration", "wire", "setting", "graph", "cachekey",
-    "events", "table", "state", "observations", "actions", "stuck", "retry", "pools", "plan", "priority", "agenda",
-    "flaw", "draft", "asking", "decide", "reconcile", "story", "drawing", "eta",
+    "formats", "item", "value", "names", "outcome", "spec", "slot", "integration", "wire", "setting", "graph", "cachekey",
+    "events", "table", "state", "observations", "actions", "stuck", "retry", "pools", "fanout", "plan", "priority", "agenda",
+    "flaw", "draft", "fanning", "asking", "decide", "reconcile", "story", "drawing", "eta",
 )  # fmt: skip
 HANDS = (
-    "ports", "clock", "disk", "process", "project", "signals", "config", "author", "context", "phasefile", "inbox",
+    "ports", "clock", "disk", "process", "project", "signals", "config", "author", "context", "phasefile", "inbox", "listing",
 )  # fmt: skip
 JOINTS = ("look", "fsck", "app")
 

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 from orchestrator import clock, process
 from orchestrator.agent.channel import LARGEST_RESULT
 from orchestrator.context import Context
+from orchestrator.core.item import Item, phase_of
 from orchestrator.core.wire import Order
 from orchestrator.errors import ConfigurationFault, ValidationFault, code_of
 from orchestrator.phasefile import Loaded, import_phases
@@ -75,19 +76,22 @@ def become_only(project: Path, channel: int, order: int) -> NoReturn:
 def _run(talk: socket.socket, task: dict[str, Any], loaded: Loaded) -> NoReturn:
     order = Order.from_dict(task["order"])
     _make_output_live()
+    number = phase_of(order.attempt.phase)
     context = Context(
         run=order.attempt.run,
-        phase=order.attempt.phase,
+        phase=number,
         attempt=order.attempt.number,
         due=order.due,
         project=task["project"],
         results=order.results,
+        index=order.attempt.phase.index if isinstance(order.attempt.phase, Item) else None,
+        item=order.item[0] if order.item is not None else None,
         send=lambda message: _send(talk, message),
     )
     try:
-        if order.attempt.phase not in loaded.functions:
-            raise ConfigurationFault(f"{order.file} defines no phase {order.attempt.phase}")
-        result = loaded.functions[order.attempt.phase](context)
+        if number not in loaded.functions:
+            raise ConfigurationFault(f"{order.file} defines no phase {number}")
+        result = loaded.functions[number](context)
         context.flush()
         _give(talk, result)
     except SystemExit as leaving:

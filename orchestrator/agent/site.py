@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from orchestrator.agent.loop import Loop
 from orchestrator.agent.tree import Census
+from orchestrator.core.item import Item
 from orchestrator.core.wire import Order
 from orchestrator.process.groups import Groups
 
@@ -59,6 +61,10 @@ class Site:
             "ORCH_RESULT": str(self.result_file(order)),
             "PWD": self.folder_of(order),
         }
+        if isinstance(attempt.phase, Item) and order.item is not None:
+            value = order.item[0]
+            own["ORCH_ITEM"] = value if isinstance(value, str) and "\0" not in value else json.dumps(value)
+            own["ORCH_ITEM_INDEX"] = str(attempt.phase.index)
         return {**own, "TRACEPARENT": order.trace} if order.trace else own
 
     def folder_of(self, order: Order) -> str:

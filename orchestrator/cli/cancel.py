@@ -11,6 +11,8 @@ from orchestrator import clock
 from orchestrator.cli.asking import ask
 from orchestrator.cli.completing import phases
 from orchestrator.cli.frame import ProjectOption, root_of, settings_of, show
+from orchestrator.cli.frame import number as as_number
+from orchestrator.core.item import phase_of
 from orchestrator.look import Look
 
 EXAMPLE = "Example: orch cancel 3"
@@ -19,7 +21,14 @@ LOOK_EVERY = 0.05
 
 def command(
     number: Annotated[
-        int | None, typer.Argument(metavar="[N]", help="Only this phase.", show_default=False, autocompletion=phases)
+        int | None,
+        typer.Argument(
+            metavar="[N]",
+            help="Only this phase, or 4[17], an item.",
+            show_default=False,
+            autocompletion=phases,
+            parser=as_number,
+        ),
     ] = None,
     project: ProjectOption = None,
 ) -> None:
@@ -45,4 +54,4 @@ def _await_end(root: Path, number: int | None) -> str:
 
 
 def _live(look: Look, number: int | None) -> set[int]:
-    return {one for one in look.state.live if number is None or one == number}
+    return {one for one in look.state.live if number is None or number in (one, phase_of(one))}

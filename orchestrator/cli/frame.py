@@ -18,6 +18,7 @@ from typer.exceptions import TyperException
 from orchestrator import clock, project
 from orchestrator.cli.completing import phases
 from orchestrator.config import Settings, settings
+from orchestrator.core.item import number_of
 from orchestrator.core.names import iso, nearest
 from orchestrator.errors import OrchError, UsageError
 
@@ -25,7 +26,18 @@ ProjectOption = Annotated[
     Path | None, typer.Option("--project", metavar="DIR", help="The project's folder, if it is not this one.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
-NumberArgument = typer.Argument(metavar="N", help="The phase.", show_default=False, autocompletion=phases)
+
+
+def number(text: str) -> int:
+    try:
+        return number_of(text)
+    except ValueError:
+        raise typer.BadParameter(f"'{text}' is no phase (it takes a whole number, or an item: 4[17])") from None
+
+
+NumberArgument = typer.Argument(
+    metavar="N", help="The phase, or 4[17], an item of it.", show_default=False, autocompletion=phases, parser=number
+)
 _NEGATIVE = re.compile(r"-\d+(\[\d+\])?")
 COMPLETING = "_ORCH_COMPLETE"
 _N = ("N", "[N]", "N,...")

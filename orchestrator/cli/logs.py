@@ -13,7 +13,9 @@ import typer
 
 from orchestrator import clock
 from orchestrator.cli.frame import NumberArgument, ProjectOption, root_of
+from orchestrator.core.item import Item, item, phase_of
 from orchestrator.core.names import epoch, seconds
+from orchestrator.core.state import State
 from orchestrator.errors import UsageError
 from orchestrator.look import Look
 
@@ -83,9 +85,12 @@ def _chosen(root: Path, number: int, attempt: int | None, since: str | None) -> 
     folder = root / "system" / "logs" / "phases" / str(number)
     there = sorted(int(path.stem) for path in folder.glob("*.log") if path.stem.isdecimal() and path.is_file())
     if not there:
-        known = Look(root, reads_files=False).state.phases
-        if known and number not in known:
-            raise UsageError(f"there is no phase {number}", "`orch status --all` lists them")
+        state = Look(root, reads_files=False).state
+        if state.phases and phase_of(number) not in state.phases:
+            raise UsageError(f"there is no phase {phase_of(number)}", "`orch status --all` lists them")
+        items = state.phase(phase_of(number)).items
+        if items is not None:
+            raise _of_items(number, len(items), state)
         raise UsageError(f"phase {number} has no log: it has not been started yet", "`orch status` shows where it is")
     if attempt is not None and attempt not in there:
         listed = ", ".join(map(str, there))
@@ -94,6 +99,18 @@ def _chosen(root: Path, number: int, attempt: int | None, since: str | None) -> 
         return [folder / f"{there[-1] if attempt is None else attempt}.log"]
     begin = _moment(since)
     return [path for one in there if (path := folder / f"{one}.log").stat().st_mtime >= begin]
+
+
+def _of_items(number: int, many: int, state: State) -> UsageError:
+    """A phase that fans out has no log of its own; its items have."""
+    if isinstance(number, Item) and number.index < many:
+        return UsageError(f"item {number} has no log: it has not been started yet", "`orch status` shows how far it is")
+    if isinstance(number, Item) or not many:
+        return UsageError(f"there is no {number}: phase {phase_of(number)} has {many} items", "they count from 0")
+    wrong = [one for one in sorted(state.items) if one.phase == number and state.phase(one).status == "failed"]
+    example = wrong[0] if wrong else item(number, 0)
+    why = "the first that failed" if wrong else "the first"
+    return UsageError(f"phase {number} has a log for each of its {many} items", f"`orch logs '{example}'` shows {why}")
 
 
 def _moment(text: str) -> float:

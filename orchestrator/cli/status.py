@@ -15,6 +15,7 @@ from orchestrator.cli.watching import watch
 from orchestrator.core import events as ev
 from orchestrator.core.names import epoch, span
 from orchestrator.core.state import PhaseState
+from orchestrator.core.table import COMPLETED, IN_PROGRESS
 from orchestrator.errors import UsageError
 from orchestrator.look import Look
 
@@ -75,7 +76,7 @@ def document(look: Look) -> dict[str, Any]:
         ],
         "progress": {"done": done, "total": total, "percent": round(100 * done / total, 1) if total else 0.0,
                      "eta_seconds": _eta_document(look)},
-        "phases": [_phase_document(number, phase, tokens.get(number)) for number, phase in planned],
+        "phases": [_phase_document(look, number, tokens.get(number)) for number, _ in planned],
         "recovery": [event.as_dict() for event in look.recovery.events],
         "notices": look.notices,
     }  # fmt: skip
@@ -85,13 +86,14 @@ def _eta_document(look: Look) -> dict[str, float] | None:
     return {name: round(value, 1) for name, value in look.eta.as_dict().items()} if look.eta else None
 
 
-def _phase_document(number: int, phase: PhaseState, waits_for: str | None) -> dict[str, Any]:
+def _phase_document(look: Look, number: int, waits_for: str | None) -> dict[str, Any]:
+    phase, items = look.state.phase(number), look.items(number)
     error = phase.errors[-1] if phase.errors and phase.status in ("failed", "retry_wait") else None
     return {
-        "number": number, "name": phase.name, "title": phase.title, "status": phase.status, "step": phase.step,
+        "number": number, "name": phase.name, "title": phase.title, "status": _status(look, number), "step": phase.step,
         "attempts": phase.attempts, "started_at": phase.started_at, "finished_at": phase.finished_at,
         "duration_seconds": phase.duration_seconds, "retry_at": phase.retry_at, "why": phase.why, "log": phase.log,
-        "waits_for": waits_for,
+        "waits_for": waits_for, "items": None if items is None else {"total": len(phase.items or ()), **items},
         "error": {name: error.get(name) for name in ("code", "message", "remedy")} if error else None,
     }  # fmt: skip
 
@@ -131,10 +133,10 @@ def _phases(look: Look, most: int, widest: int, *, fills: bool) -> list[str]:
     planned = [(number, phase) for number, phase in sorted(look.state.phases.items()) if phase.planned]
     shown = planned
     if len(planned) > most:
-        shown = _first(planned, most - 1) if fills else [one for one in planned if one[1].status in _NOTABLE]
+        shown = _first(planned, most - 1) if fills else [one for one in planned if _status(look, one[0]) in _NOTABLE]
     width = min(widest, max((cells(phase.name) for _, phase in shown), default=0))
     tokens = look.waits_for_tokens()
-    lines = [_line(number, phase, width, tokens.get(number)) for number, phase in shown]
+    lines = [_line(look, number, width, tokens.get(number)) for number, _ in shown]
     if len(shown) < len(planned):
         lines.append(f"and {len(planned) - len(shown)} that need no attention: `orch status --all` shows them")
     return lines
@@ -146,9 +148,27 @@ def _first(planned: list[tuple[int, PhaseState]], most: int) -> list[tuple[int, 
     return sorted(worth[: max(0, most)], key=lambda one: one[0])
 
 
-def _line(number: int, phase: PhaseState, width: int, waits_for: str | None) -> str:
-    status = phase.status if phase.step in (None, "running") else f"{phase.status} ({phase.step})"
+def _line(look: Look, number: int, width: int, waits_for: str | None) -> str:
+    phase = look.state.phase(number)
+    status = _status(look, number) if phase.step in (None, "running") else f"{phase.status} ({phase.step})"
+    if phase.items is not None:
+        return f"{number:>5}  {fitted(phase.name, width)}  {status:<12}  {_of_items(look, number, phase)}".rstrip()
     return f"{number:>5}  {fitted(phase.name, width)}  {status:<12}  {_remark(number, phase, waits_for)}".rstrip()
+
+
+def _status(look: Look, number: int) -> str:
+    """A phase is in progress while one of its items is."""
+    items = look.items(number) or {}
+    return IN_PROGRESS if items.get(IN_PROGRESS) else look.state.phase(number).status
+
+
+def _of_items(look: Look, number: int, phase: PhaseState) -> str:
+    counts = look.items(number) or {}
+    parts = [f"{counts.get(COMPLETED, 0)}/{len(phase.items or ())} items"]
+    parts += [f"{many} {status.replace('_', ' ')}" for status, many in counts.items() if status != COMPLETED and many]
+    if phase.duration_seconds is not None:
+        parts.insert(0, span(phase.duration_seconds))
+    return ", ".join(parts)
 
 
 def _remark(number: int, phase: PhaseState, waits_for: str | None) -> str:

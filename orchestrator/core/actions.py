@@ -21,6 +21,13 @@ class StopAttempt(Action):
     insist: bool = False
 
 
+class ListFiles(Action):
+    """Which files a phase fans out to."""
+
+    number: int
+    pattern: str
+
+
 class TakeOutcome(Action):
     """The outcome is committed: the agent may forget it."""
 

@@ -13,14 +13,31 @@ from heapq import heapify, heappop, heapreplace
 from itertools import islice
 from typing import Any
 
+from orchestrator.core import events as ev
 from orchestrator.core.events import Scope
+from orchestrator.core.fanout import ends_early, may_fail
+from orchestrator.core.item import Item
 from orchestrator.core.names import Moment, epoch
 from orchestrator.core.plan import Plan
 from orchestrator.core.pools import Wants, fits, free
 from orchestrator.core.priority import places
 from orchestrator.core.state import PhaseState, State
 from orchestrator.core.stuck import Watch
-from orchestrator.core.table import PENDING, RETRY_WAIT
+from orchestrator.core.table import CANCELLED, DONE, FAILED, PENDING, RETRY_WAIT
+
+MISSED = frozenset({FAILED, CANCELLED})
+_ENDED = DONE | MISSED
+
+
+_OPENINGS = (ev.RunStarted, ev.RunContinued, ev.PlanAdopted, ev.FannedOut)
+
+
+def begins_anew(plan: Plan, events: Iterable[ev.Event]) -> bool:
+    """Whether what is to be done is no more what plan and agenda were made from."""
+    return any(
+        isinstance(event, _OPENINGS) or (isinstance(event, ev.PhaseReset) and plan.fans_out(event.number))
+        for event in events
+    )
 
 
 class Agenda:
@@ -33,17 +50,33 @@ class Agenda:
         self._ready: dict[Wants, list[int]] = {}  # by place: pending, in the range, every need done; by what they take
         self.waiting: list[tuple[float, int]] = []  # the same of retries, sorted: (tick at which it is due, number)
         self.watches: dict[int, Watch] = {}
+        self.to_fan_out: set[int] = set()  # pending, in the range, every need done: its items are to be found
+        self.to_gather: set[int] = set()  # its items have ended, or too many of them failed
+        self._open: dict[int, int] = {}  # of its items: how many may still end
+        self._missed: dict[int, int] = {}  # and how many have failed, or were cancelled
         for number, needs in plan.needs.items():
             self.unmet[number] = sum(not state.phase(need).is_done for need in set(needs))
+        for number, items in plan.items_of.items():
+            statuses = Counter(state.phase(item).status for item in items)
+            self._missed[number] = sum(statuses[status] for status in MISSED)
+            self._open[number] = len(items) - sum(statuses[status] for status in _ENDED)
+        self._state = state
         for number in (*plan.needs, *(number for number in state.live if number not in plan.needs)):
             self._enter(number, state.phase(number), moment)
 
     def follow(self, number: int, before: PhaseState, after: PhaseState, state: State, moment: Moment) -> None:
         """One phase moved; whoever needs it may have become ready, or ceased to be."""
+        self._state = state
         self._leave(number, before)
         self._enter(number, after, moment)
         if not after.is_live:
             self.watches.pop(number, None)
+        if isinstance(number, Item):
+            self._count(number.phase, before.status, after.status, state)
+        elif number in self._open and before.status != after.status:
+            for item in self._plan.items_of[number]:  # they may start only while it is pending
+                self._leave(item, state.phase(item))
+                self._enter(item, state.phase(item), moment)
         if before.is_done == after.is_done:
             return
         for dependent in self._plan.dependents.get(number, ()):
@@ -60,8 +93,12 @@ class Agenda:
     def count_ready(self) -> int:
         return sum(map(len, self._ready.values()))
 
+    def missed(self, number: int) -> int:
+        """How many items of a phase have failed, or were cancelled."""
+        return self._missed.get(number, 0)
+
     def free_tokens(self, live: Iterable[int]) -> Counter[str]:
-        return free(self._plan.rules.pools, self._plan.specs, live if self._plan.wants else ())
+        return free(self._plan.rules.pools, self._plan.wants, live if self._plan.wants else ())
 
     def next_ready(self, left: Mapping[str, int]) -> Iterator[int]:
         """Those for whom there are tokens, each in its place; `left` may become less while they are taken."""
@@ -97,10 +134,28 @@ class Agenda:
         """The net has struck: it waits before it presses harder."""
         self.watches[number] = self.watches[number].pressed(tick)
 
+    def _count(self, owner: int, before: str, after: str, state: State) -> None:
+        self._open[owner] += (before in _ENDED) - (after in _ENDED)
+        self._missed[owner] += (after in MISSED) - (before in MISSED)
+        self._judge(owner, state.phase(owner))
+
+    def _judge(self, owner: int, phase: PhaseState) -> None:
+        spec = self._plan.specs.get(owner)
+        ended = spec is not None and phase.status == PENDING and owner in self.scope and phase.items is not None
+        if ended and spec is not None and self._open.get(owner, 0):
+            ended = ends_early(spec) and self._missed[owner] > may_fail(spec, len(phase.items or ()))
+        (self.to_gather.add if ended else self.to_gather.discard)(owner)
+
     def _enter(self, number: int, phase: PhaseState, moment: Moment) -> None:
         if phase.is_live:
             strikes_at = moment.tick + self._plan.net_seconds(number)
             self.watches.setdefault(number, Watch(phase.attempt, strikes_at))
+        elif self._plan.fans_out(number):
+            self._judge(number, phase)
+            if phase.items is None and phase.status == PENDING and number in self.scope and self.unmet[number] == 0:
+                self.to_fan_out.add(number)
+        elif isinstance(number, Item) and self._state.phase(number.phase).status != PENDING:
+            return
         elif number in self.scope and self.unmet.get(number) == 0:
             if phase.status == PENDING:
                 queue = self._ready.setdefault(self._plan.wants_of(number), [])
@@ -110,6 +165,7 @@ class Agenda:
                 insort(self.waiting, (self._due_ticks[number], number))
 
     def _leave(self, number: int, phase: PhaseState) -> None:
+        self.to_fan_out.discard(number)
         if phase.status == PENDING:
             _discard(self._ready.get(self._plan.wants_of(number), []), number, self.place.get)
         elif phase.status == RETRY_WAIT and number in self._due_ticks:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 from orchestrator.core import events as ev
 from orchestrator.core.draft import Draft
+from orchestrator.core.fanning import missed_items, stop_items
+from orchestrator.core.item import Item, phase_of
 from orchestrator.core.observations import Asked
 from orchestrator.core.table import CANCELLED, FAILED, PENDING, RETRY_WAIT
 
@@ -18,12 +20,23 @@ def answer(draft: Draft, ask: Asked) -> Answer:
     reply = _VERBS.get(ask.verb)
     if reply is None:
         return False, f"no such ask: {ask.verb}"
-    if ask.number is not None and ask.number not in draft.plan.specs and ask.number not in draft.state.phases:
+    if ask.number is not None and not _is_known(draft, ask.number):
         return False, _unknown(draft, ask.number)
     return reply(draft, ask)
 
 
+def _is_known(draft: Draft, number: int) -> bool:
+    if isinstance(number, Item):
+        return number.index < len(draft.phase(number.phase).items or ())
+    return number in draft.plan.specs or number in draft.state.phases
+
+
 def _unknown(draft: Draft, number: int) -> str:
+    if isinstance(number, Item) and _is_known(draft, number.phase):
+        many = len(draft.phase(number.phase).items or ())
+        there = f"it has {number.phase}[0] to {number.phase}[{many - 1}]" if many else "it has not fanned out"
+        return f"there is no {number}: {there}"
+    number = phase_of(number)
     numbers = sorted(draft.plan.specs or draft.state.phases)
     if not numbers:
         return f"there is no phase {number}: no phase is known here yet"
@@ -51,6 +64,8 @@ def _cancel_one(draft: Draft, number: int, why: str) -> Answer:
         return True, f"ending attempt {number}.{phase.attempt}"
     if phase.status in (PENDING, RETRY_WAIT):
         draft.note(ev.PhaseCancelled(number, why))
+        if many := stop_items(draft, number, why):
+            return True, f"ending {many} of its items; `orch retry {number}` takes that back"
         return True, f"phase {number} will not run; `orch retry {number}` takes that back"
     if phase.status == CANCELLED:
         return True, f"phase {number} is cancelled already"
@@ -70,7 +85,10 @@ def _retry(draft: Draft, ask: Asked) -> Answer:
     if phase.status == PENDING:
         return True, f"phase {number} is pending already" + _when(draft)
     assert phase.status in (FAILED, CANCELLED, RETRY_WAIT)
-    draft.note(ev.PhaseReset(number, f"retry asked by {ask.by}"))
+    why = f"retry asked by {ask.by}"
+    draft.note(ev.PhaseReset(number, why, items=missed_items(draft, number, by_hand=True)))
+    if isinstance(number, Item) and draft.phase(number.phase).status != PENDING:
+        draft.note(ev.PhaseReset(number.phase, why, items=()))
     return True, f"phase {number} is pending, with fresh tries" + _when(draft)
 
 

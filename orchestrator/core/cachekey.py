@@ -21,5 +21,7 @@ def attempt_key(spec: Spec) -> str:
         "env": spec.env,
         "cwd": spec.cwd,
     }
+    if spec.item is not None:
+        ingredients["item"] = spec.item
     text = json.dumps(ingredients, sort_keys=True, separators=(",", ":"))
     return f"{RECIPE}:{hashlib.sha256(text.encode()).hexdigest()}"

@@ -10,11 +10,12 @@ from collections.abc import Iterable
 
 from orchestrator.core import actions as act
 from orchestrator.core import events as ev
+from orchestrator.core import fanning, retry, stuck
 from orchestrator.core import observations as obs
-from orchestrator.core import retry, stuck
 from orchestrator.core.agenda import Agenda
 from orchestrator.core.asking import answer
 from orchestrator.core.draft import Decision, Draft, Mode
+from orchestrator.core.item import Item
 from orchestrator.core.names import AttemptId, Moment, iso
 from orchestrator.core.outcome import LOST, NEVER_STARTED, STOPPED, Failure, Outcome, failure_of
 from orchestrator.core.plan import Plan, stays_failed
@@ -35,7 +36,11 @@ def decide(
         draft.reason = observation.told()
         _HANDLERS[type(observation)](draft, observation)
     _cast_net(draft)
+    if mode.starts and not draft.opened and not draft.is_over:
+        for number in fanning.gather(draft):
+            _fail_fast(draft, number)
     if mode.starts and not draft.opened and not draft.stopping and not draft.is_over:
+        fanning.fan_out(draft)
         _start_what_is_due(draft)
     if mode.starts and not draft.opened and not draft.ended:
         _end_if_over(draft)
@@ -45,6 +50,8 @@ def decide(
 def next_wake(state: State, agenda: Agenda, mode: Mode, moment: Moment) -> float:
     """Seconds until something is due by itself. A due retry without a free slot is not: an end will wake us."""
     times = [watch.strikes_at - moment.tick for watch in agenda.watches.values()]
+    if mode.starts and state.run.verdict is None and _has_only_to_look_again(state, agenda):
+        return 0.0
     if mode.starts and not state.run.stopping and len(state.live) < mode.jobs and state.run.verdict is None:
         left = agenda.free_tokens(state.live)
         if mode.agent and next(agenda.next_ready(left), None) is not None:
@@ -52,6 +59,13 @@ def next_wake(state: State, agenda: Agenda, mode: Mode, moment: Moment) -> float
         if agenda.waiting and mode.agent and not mode.no_wait:
             times += agenda.next_due(left, moment.tick)
     return max(0.0, min(times, default=3600.0))
+
+
+def _has_only_to_look_again(state: State, agenda: Agenda) -> bool:
+    """Items are to be found or gathered, or nothing at all is left, which the next decision says."""
+    if agenda.to_gather or (agenda.to_fan_out and not state.run.stopping):
+        return True
+    return not state.live and not agenda.count_ready and not agenda.waiting
 
 
 def is_over(state: State, mode: Mode) -> bool:
@@ -104,7 +118,7 @@ def _completed(number: int, phase: PhaseState, outcome: Outcome) -> ev.PhaseComp
 
 def _failed(draft: Draft, number: int, failure: Failure, duration: float) -> None:
     phase, plan = draft.phase(number), draft.plan
-    verdict = retry.judge(plan.specs.get(number), phase, failure, plan.rules.retry, number, draft.moment.draw)
+    verdict = retry.judge(plan.spec(number), phase, failure, plan.rules.retry, number, draft.moment.draw)
     if verdict.again and phase.step != "stopping":
         due = iso(draft.moment.now + verdict.delay)
         draft.note(ev.RetryScheduled(number, phase.attempt, failure, duration, due, verdict.delay))
@@ -114,6 +128,10 @@ def _failed(draft: Draft, number: int, failure: Failure, duration: float) -> Non
 
 
 def _fail_fast(draft: Draft, number: int) -> None:
+    if isinstance(number, Item):
+        if not fanning.item_failed(draft, number):
+            return
+        number = number.phase
     if draft.mode.fail_fast and not draft.stopping:
         why = f"phase {number} failed, and --fail-fast was asked for"
         draft.stop_run(why, FAILED_FAST)
@@ -218,10 +236,17 @@ def _reset_for_another_call(draft: Draft, seen: obs.RunAsked) -> None:
         phase = draft.phase(number)
         if number not in seen.scope or phase.is_live:
             continue
-        if seen.force and (phase.attempts or phase.status != "pending"):
+        items = fanning.missed_items(draft, number)
+        if seen.force and (phase.attempts or phase.status != "pending" or phase.items) and not _has_live(draft, number):
             draft.note(ev.PhaseReset(number, "--force"))
         elif phase.status in ("failed", "cancelled") and not stays_failed(draft.plan, number, phase):
-            draft.note(ev.PhaseReset(number, f"it was {phase.status}", phase.interruptions))
+            draft.note(ev.PhaseReset(number, f"it was {phase.status}", phase.interruptions, items))
+        elif phase.status == "pending" and items:
+            draft.note(ev.PhaseReset(number, "of its items some had failed", 0, items))
+
+
+def _has_live(draft: Draft, number: int) -> bool:
+    return any(isinstance(one, Item) and one.phase == number for one in draft.live())
 
 
 def _no_agents(draft: Draft, seen: obs.NoAgents) -> None:
@@ -291,7 +316,7 @@ def _end_if_over(draft: Draft) -> None:
     if draft.stopping:
         code = draft.stopping_code
         verdict = "failed" if draft.mode.fail_fast and FAILED in _statuses(draft) else "cancelled"
-    elif draft.startable(1):
+    elif draft.startable(1) or draft.concerns_fans():
         return  # a slot or an agent will be there for it
     elif draft.has_waiting():
         if not draft.mode.no_wait:
@@ -330,4 +355,5 @@ _HANDLERS = {
     obs.NoAgents: _no_agents,
     obs.Interrupt: _interrupted,
     obs.Asked: _asked,
+    obs.FilesListed: fanning.files_listed,
 }

@@ -7,7 +7,8 @@ from heapq import merge
 
 from orchestrator.core import actions as act
 from orchestrator.core import events as ev
-from orchestrator.core.agenda import Agenda
+from orchestrator.core.agenda import MISSED, Agenda
+from orchestrator.core.item import Item
 from orchestrator.core.names import AttemptId, Moment, iso
 from orchestrator.core.plan import Plan
 from orchestrator.core.pools import fits
@@ -117,10 +118,27 @@ class Draft:
             wants = self.plan.wants_of(number)
             if len(chosen) >= most:
                 break
+            if self._is_held(number):
+                continue
             if fits(wants, left):
                 chosen.append(number)
                 left.subtract(dict(wants))
         return chosen
+
+    def _is_held(self, number: int) -> bool:
+        """An item of a phase that ceased to wait for it in this very decision."""
+        return isinstance(number, Item) and self.phase(number.phase).status != PENDING
+
+    def missed_now(self, number: int) -> int:
+        """How many more of its items have failed by this decision, or were cancelled."""
+        mine = (one for one in self._changed if isinstance(one, Item) and one.phase == number)
+        return sum((self.phase(one).status in MISSED) - (self.state.phase(one).status in MISSED) for one in mine)
+
+    def concerns_fans(self) -> bool:
+        """What fans out is looked at again when this decision is written, before anybody says that all is over."""
+        if self.agenda.to_fan_out or self.agenda.to_gather:
+            return True
+        return any(isinstance(n, Item) or self.plan.fans_out(n) for n in (*self._changed, *self._delta()))
 
     def has_waiting(self) -> bool:
         if any(self.phase(number).status == RETRY_WAIT for _, number in self.agenda.waiting):
@@ -146,7 +164,7 @@ class Draft:
 
     def _is_free_by_now(self, status: str, number: int, delta: dict[int, int]) -> bool:
         """Does it stand there, with nothing that it needs still missing?"""
-        if number not in self.agenda.unmet or number not in self.agenda.scope:
+        if number not in self.agenda.unmet or number not in self.agenda.scope or self.plan.fans_out(number):
             return False
         return self.phase(number).status == status and self.agenda.unmet[number] + delta.get(number, 0) == 0
 

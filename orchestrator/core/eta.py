@@ -134,6 +134,7 @@ class Forecast:
         self._seen: list[PhaseState] = [_UNSEEN] * len(self._numbers)
         self._history: list[tuple[float, ...]] = [()] * len(self._numbers)
         self._wants = [dict(plan.wants_of(number)) for number in self._numbers]
+        self._spread = plan.items_of.keys()
         self._startable = bytearray(len(self._numbers))
         self._experience = _Experience()
         self._ends: dict[int, float] = {}  # of the scenarios: seconds since 1970
@@ -158,9 +159,9 @@ class Forecast:
     # ---- what is known
 
     def _follow(self, state: State) -> None:
-        phases, seen = state.phases, self._seen
+        phase_of, seen = state.phase, self._seen
         for index, number in enumerate(self._numbers):
-            phase = phases.get(number, _BLANK)
+            phase = phase_of(number)
             if phase is not seen[index]:
                 self._enter(index, number, seen[index], phase)
                 seen[index] = phase
@@ -259,6 +260,8 @@ class Forecast:
         spreads = [experience.spread / sqrt((count or len(pool)) + 1) for count in range(DURATIONS_KEPT + 1)]
         factors = [[pace * exp(spread * z) for z in _Z] for spread in spreads]
         for index in startable:
+            if self._numbers[index] in self._spread:
+                continue  # its items take the time
             known = history[index]
             count = len(known)
             a, b, c, d = draws[index]

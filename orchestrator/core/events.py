@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from orchestrator.core.item import number_of, phase_of
 from orchestrator.core.names import Identity
 from orchestrator.core.outcome import Failure
 from orchestrator.core.value import Value
+
+Number = int  # of a phase, or an Item
 
 
 class Scope(Value):
@@ -19,6 +22,7 @@ class Scope(Value):
     def __contains__(self, number: object) -> bool:
         if not isinstance(number, int):
             return False
+        number = phase_of(number)
         if self.only:
             return number in self.only
         return (self.first is None or number >= self.first) and (self.last is None or number <= self.last)
@@ -57,6 +61,8 @@ class Event(Value):
     def from_dict(data: dict[str, Any]) -> Event:
         fields = dict(data)
         cls = Event.kinds[fields.pop("event")]
+        if fields.get("number") is not None:
+            fields["number"] = number_of(fields["number"])
         for name, read in cls.nested.items():
             if fields.get(name) is not None:
                 fields[name] = read(fields[name])
@@ -121,14 +127,14 @@ class AskAnswered(Event):
     by: str
     accepted: bool
     text: str
-    number: int | None = None
+    number: Number | None = None
 
 
 # ---- about one phase
 
 
 class PhaseEvent(Event):
-    number: int
+    number: Number
 
 
 class _AttemptEvent(PhaseEvent):
@@ -201,5 +207,34 @@ class PhaseCancelled(PhaseEvent):
 class PhaseReset(PhaseEvent):
     """To be run again, with fresh tries."""
 
+    nested: ClassVar[dict[str, Any]] = {"items": tuple}
+
     why: str
     interruptions: int = 0  # how many of its last attempts in a row were interrupted
+    items: tuple[int, ...] | None = None  # of a phase that fans out: those run again; None: it fans out anew
+
+
+class FannedOut(PhaseEvent):
+    """What the phase is to be done for, each by itself; it is done when they are."""
+
+    nested: ClassVar[dict[str, Any]] = {"items": tuple}
+
+    items: tuple[Any, ...]
+
+
+class Gathered(PhaseEvent):
+    """Its items are done, or as many as it takes: the list of their results, null for those that failed."""
+
+    nested: ClassVar[dict[str, Any]] = {"failed": tuple}
+
+    result: list[Any]
+    failed: tuple[int, ...] = ()
+    duration_seconds: float = 0.0  # since it fanned out; 0 where another call of `orch run` had begun it
+
+
+class GatherFailed(PhaseEvent):
+    """Too many of its items failed."""
+
+    nested: ClassVar[dict[str, Any]] = {"failure": Failure.from_dict}
+
+    failure: Failure

@@ -6,6 +6,7 @@ import re
 from datetime import UTC, datetime
 from typing import Any
 
+from orchestrator.core.item import number_of
 from orchestrator.core.value import Value
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -30,7 +31,11 @@ class AttemptId(Value):
     def parse(cls, key: str) -> AttemptId:
         run, _, rest = key.rpartition("/")
         phase, _, number = rest.rpartition(".")
-        return cls(run, int(phase), int(number))
+        return cls(run, number_of(phase), int(number))
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> AttemptId:
+        return cls(**{**data, "phase": number_of(data["phase"])})
 
 
 class Identity(Value):

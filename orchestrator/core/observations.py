@@ -105,6 +105,14 @@ class Interrupt(Observation):
         return f"{self.name} to orch"
 
 
+class FilesListed(Observation):
+    """What a phase fans out to, as it was found; or why nothing was."""
+
+    number: int
+    files: tuple[str, ...] = ()
+    why_not: str = ""
+
+
 class Asked(Observation):
     ask: str
     verb: str  # cancel, retry

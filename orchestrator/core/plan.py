@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
 
 from orchestrator.core import graph, retry
 from orchestrator.core.cachekey import attempt_key
 from orchestrator.core.events import Scope
+from orchestrator.core.fanout import pool_of, spread
+from orchestrator.core.item import Item
 from orchestrator.core.names import AttemptId
 from orchestrator.core.pools import Wants, wants_of
 from orchestrator.core.spec import RetryRule, Spec
 from orchestrator.core.state import PhaseState, State
-from orchestrator.core.table import CANCELLED, FAILED, IN_PROGRESS, RETRY_WAIT
+from orchestrator.core.table import CANCELLED, FAILED, IN_PROGRESS, PENDING, RETRY_WAIT
 from orchestrator.core.value import Value
 from orchestrator.core.wire import Order
 
@@ -45,19 +48,47 @@ class Step(Value):
 class Plan:
     """Built once from the definitions; everything that many phases would make slow is worked out here."""
 
-    def __init__(self, specs: Iterable[Spec], rules: Rules, digest: str) -> None:
+    def __init__(
+        self, specs: Iterable[Spec], rules: Rules, digest: str, items: Mapping[Item, Spec] | None = None
+    ) -> None:
         self.specs = {spec.number: spec for spec in specs}
+        self.items = items or {}  # of what has fanned out
         self.rules = rules.replace(retry={**retry.default_rules(), **rules.retry})
         self.digest = digest
-        self.needs = {number: spec.needs for number, spec in self.specs.items()}
+        everything = dict[int, Spec]([*self.specs.items(), *self.items.items()])
+        self.needs = {number: spec.needs for number, spec in everything.items()}
+        for number, own in self.items_of.items():
+            self.needs[number] = (*self.needs[number], *own)
         self.dependents = graph.dependents(self.needs)
-        self.wants = {number: wants for number, spec in self.specs.items() if (wants := wants_of(spec))}
+        self.wants = {number: wants for number, spec in everything.items() if (wants := wants_of(spec))}
+
+    def spread(self, state: State) -> Plan:
+        """With the items of what has fanned out by now."""
+        items = spread(self.specs.values(), state)
+        most = {pool_of(spec.number): spec.max_parallel for spec in self.specs.values() if spec.max_parallel}
+        rules = self.rules.replace(pools={**self.rules.pools, **most})
+        return Plan(self.specs.values(), rules, self.digest, items) if items or self.items else self
+
+    @cached_property
+    def items_of(self) -> dict[int, list[Item]]:
+        found: dict[int, list[Item]] = {}
+        for number in self.items:
+            found.setdefault(number.phase, []).append(number)
+        return found
+
+    def spec(self, number: int) -> Spec | None:
+        """Of a phase or an item."""
+        return self.items.get(number) if isinstance(number, Item) else self.specs.get(number)
+
+    def fans_out(self, number: int) -> bool:
+        spec = self.specs.get(number)
+        return spec is not None and spec.foreach is not None
 
     def wants_of(self, number: int) -> Wants:
         return self.wants.get(number, ())
 
     def timeout(self, number: int) -> float:
-        spec = self.specs.get(number)
+        spec = self.spec(number)
         return spec.timeout if spec and spec.timeout is not None else self.rules.timeout
 
     def net_seconds(self, number: int) -> float:
@@ -68,18 +99,21 @@ class Plan:
         return {str(number): [spec.name, spec.title] for number, spec in sorted(self.specs.items())}
 
     def key(self, number: int) -> str:
-        return attempt_key(self.specs[number])
+        return attempt_key(self._known(number))
+
+    def _known(self, number: int) -> Spec:
+        return self.items[number] if isinstance(number, Item) else self.specs[number]
 
     def order(self, attempt: AttemptId, due: str, look: Callable[[int], PhaseState]) -> Order:
         """All that an agent needs for this attempt; `look` gives the phases as they are by now."""
-        spec = self.specs[attempt.phase]
+        spec = self._known(attempt.phase)
         results = {str(need): (look(need).outputs or {}).get("result") for need in spec.needs}
         return Order(
             attempt=attempt, name=spec.name, file=spec.file, digest=spec.digest, run=spec.run, isolation=spec.isolation,
             timeout=self.timeout(attempt.phase), heartbeat_timeout=spec.heartbeat_timeout,
             kill_grace=self.rules.kill_grace, cwd=spec.cwd, env=spec.env, limits=spec.limits, due=due,
             trace=_trace(attempt), results=results, log=f"system/logs/phases/{attempt.phase}/{attempt.number}.log",
-            log_bytes=self.rules.log_bytes, broken=spec.broken,
+            log_bytes=self.rules.log_bytes, broken=spec.broken, item=spec.item,
         )  # fmt: skip
 
     def unmet_outside(self, scope: Scope, state: State) -> dict[int, list[int]]:
@@ -124,8 +158,11 @@ def _preview_one(
 def _preview_run(plan: Plan, number: int, phase: PhaseState, *, done: bool, new: bool) -> tuple[str, str]:
     if done:
         return RUN, "--force"
-    if new or not phase.attempts:
-        return RUN, "not run yet" if not new else "a new run"
+    if new or (not phase.attempts and phase.items is None and phase.status != FAILED):
+        fans = f"; for each of {plan.specs[number].foreach}" if plan.fans_out(number) else ""
+        return RUN, ("not run yet" if not new else "a new run") + fans
+    if phase.items is not None and phase.status == PENDING:
+        return RUN, f"of its {len(phase.items)} items not all are done"
     if phase.status == RETRY_WAIT:
         return WAIT, f"retry due {phase.retry_at}"
     if final := stays_failed(plan, number, phase):

@@ -16,11 +16,11 @@ def wants_of(spec: Spec | None) -> Wants:
     return tuple(sorted(spec.pools.items())) if spec else ()
 
 
-def free(pools: Mapping[str, int], specs: Specs, live: Iterable[int]) -> Counter[str]:
+def free(pools: Mapping[str, int], wants: Mapping[int, Wants], live: Iterable[int]) -> Counter[str]:
     """What is left of each pool; less than nothing where a pool was made smaller meanwhile."""
     left = Counter(pools)
     for number in live:
-        left.subtract(dict(wants_of(specs.get(number))))
+        left.subtract(dict(wants.get(number, ())))
     return left
 
 
@@ -30,7 +30,7 @@ def fits(wants: Wants, left: Mapping[str, int]) -> bool:
 
 def waits_for(number: int, pools: Mapping[str, int], specs: Specs, live: Sequence[int]) -> str:
     """Which tokens there are too few of for this phase, and who has them; empty if it has not to wait for any."""
-    left = free(pools, specs, live)
+    left = free(pools, {one: wants_of(specs.get(one)) for one in live}, live)
     return ", ".join(
         f"{_tokens(pool, many)}, held by {_holders(pool, specs, live)}"
         for pool, many in wants_of(specs.get(number))

@@ -18,6 +18,7 @@ _UNKNOWN = 1.0  # seconds, where nothing has ever ended: then the longest chain 
 def places(plan: Plan, state: State, scope: Scope) -> dict[int, int]:
     """Phase -> its place among all: by the longest path from its start to the end of the range, then by number."""
     usual = {number: median(phase.durations) for number, phase in state.phases.items() if phase.durations}
+    usual |= {number: median(phase.durations) for number, phase in state.items.items() if phase.durations}
     typical = median(usual.values()) if usual else _UNKNOWN
     left: dict[int, float] = {}
     for number in reversed(_downwards(plan)):

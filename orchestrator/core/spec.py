@@ -25,6 +25,29 @@ class Limits(Value):
     open_files: int | None = None
 
 
+class Foreach(Value):
+    """Where a phase's items come from: written down, files that match, or what a phase that it needs returned."""
+
+    items: tuple[Any, ...] | None = None
+    files: str = ""  # a pattern below the project's root
+    result: int | None = None
+    keys: tuple[str | int, ...] = ()  # the way to the list within that result
+
+    def __str__(self) -> str:
+        if self.items is not None:
+            return f"a list of {len(self.items)}"
+        if self.result is None:
+            return f"the files {self.files}"
+        return f"result({self.result})" + "".join(f"[{key!r}]" for key in self.keys)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Foreach:
+        fields = {**data, "keys": tuple(data.get("keys", ()))}
+        if fields.get("items") is not None:
+            fields["items"] = tuple(fields["items"])
+        return cls(**fields)
+
+
 class Spec(Value):
     number: int
     name: str
@@ -42,6 +65,11 @@ class Spec(Value):
     limits: Limits = Limits()
     isolation: str = "fork"  # or "spawn"
     pools: dict[str, int] = {}  # noqa: RUF012  tokens that an attempt holds while it is live
+    foreach: Foreach | None = None  # done for each of these by itself
+    max_parallel: int | None = None  # of its items at once
+    fail_fast: bool = False  # the first item that fails ends the others
+    fail_after: float | None = None  # how many of its items may fail; below 1: which share of them
+    item: tuple[Any] | None = None  # of one of its items: what it is done for
     digest: str = ""  # of the file and of the project files that its import loaded
     broken: str = ""  # why its file could not be imported: its attempts fail with this sentence
 
@@ -57,6 +85,10 @@ class Spec(Value):
             fields["run"] = tuple(fields["run"])
         if "retry" in fields:
             fields["retry"] = {code: RetryRule(**rule) for code, rule in fields["retry"].items()}
+        if fields.get("item") is not None:
+            fields["item"] = tuple(fields["item"])
+        if fields.get("foreach") is not None:
+            fields["foreach"] = Foreach.from_dict(fields["foreach"])
         if "limits" in fields:
             fields["limits"] = Limits(**fields["limits"])
         return cls(**fields)

@@ -8,6 +8,7 @@ from typing import Any
 from orchestrator.core import events as ev
 from orchestrator.core import table
 from orchestrator.core.events import Event, PhaseEvent, Scope
+from orchestrator.core.item import Item, item, number_of, phase_of
 from orchestrator.core.names import AttemptId, Identity, iso
 from orchestrator.core.outcome import Failure
 from orchestrator.core.value import Value
@@ -45,6 +46,7 @@ class PhaseState(Value):
     log: str | None = None
     leftovers: tuple[str, ...] = ()
     durations: tuple[float, ...] = ()  # of the attempts that succeeded, through all runs, the newest last
+    items: tuple[Any, ...] | None = None  # what it fans out to, from when that is known
 
     @property
     def place(self) -> str:
@@ -64,6 +66,8 @@ class PhaseState(Value):
         fields = dict(data)
         for name in ("errors", "leftovers", "durations"):
             fields[name] = tuple(fields.get(name) or ())
+        if fields.get("items") is not None:
+            fields["items"] = tuple(fields["items"])
         return cls(**fields)
 
 
@@ -100,13 +104,19 @@ class State:
     def __init__(self) -> None:
         self.run = RunState()
         self.phases: dict[int, PhaseState] = {}
+        self.items: dict[Item, PhaseState] = {}  # of those that were ever started; each like a phase
         self.agents: dict[str, Identity] = {}
         self.answers: dict[str, dict[str, Any]] = {}
         self.runs: list[dict[str, Any]] = []  # how the last runs ended, the newest last
         self.live: set[int] = set()  # derived: which phases have an attempt
 
     def phase(self, number: int) -> PhaseState:
-        return self.phases.get(number) or PhaseState()
+        found = self.items.get(number) if isinstance(number, Item) else self.phases.get(number)
+        return found or _BLANK
+
+    def name_of(self, number: int) -> str:
+        """An item is called as its phase is."""
+        return self.phase(phase_of(number)).name
 
     def attempt_id(self, number: int) -> AttemptId:
         return AttemptId(self.run.id, number, self.phase(number).attempt)
@@ -114,12 +124,33 @@ class State:
     def apply(self, event: Event, at: float) -> None:
         if isinstance(event, PhaseEvent):
             self._put(event.number, fold_phase(self.phase(event.number), event, iso(at)))
+            if isinstance(event, ev.PhaseReset):
+                self._reset_items(event, iso(at))
         else:
             _RUN_FOLD[type(event)](self, event, iso(at))
 
     def _put(self, number: int, phase: PhaseState) -> None:
-        self.phases[number] = phase
+        if isinstance(number, Item):
+            self.items[number] = phase
+        else:
+            self.phases[number] = phase
         (self.live.add if phase.is_live else self.live.discard)(number)
+
+    def _reset_items(self, event: ev.PhaseReset, at: str) -> None:
+        if event.items is None:
+            self._forget_items(event.number)
+            return
+        for number in (item(event.number, index) for index in event.items):
+            self.items[number] = fold_phase(self.phase(number), ev.PhaseReset(number, event.why), at)
+
+    def _forget_items(self, number: int | None = None) -> None:
+        """Of one phase, or all: what is left is where their attempts are counted."""
+        for one, phase in self.items.items():
+            if number in (None, one.phase):
+                self.items[one] = _kept(phase)
+
+
+_BLANK = PhaseState()
 
 
 def fold_phase(phase: PhaseState, event: PhaseEvent, at: str) -> PhaseState:
@@ -204,9 +235,28 @@ def _cancelled(phase: PhaseState, event: ev.PhaseCancelled, at: str) -> dict[str
 
 def _reset(phase: PhaseState, event: ev.PhaseReset, at: str) -> dict[str, Any]:
     return {
+        "items": None if event.items is None else phase.items,
         "failures": 0, "retry_count": 0, "interruptions": event.interruptions, "retry_at": None,
         "retry_delay_seconds": None, "outputs": None, "why": event.why,
     }  # fmt: skip
+
+
+def _fanned_out(phase: PhaseState, event: ev.FannedOut, at: str) -> dict[str, Any]:
+    return {"items": event.items, "started_at": at, "finished_at": None, "duration_seconds": None, "why": None}
+
+
+def _gathered(phase: PhaseState, event: ev.Gathered, at: str) -> dict[str, Any]:
+    took = event.duration_seconds
+    return {
+        "finished_at": at, "duration_seconds": took or None, "outputs": {"result": event.result}, "failures": 0,
+        "why": f"{len(event.failed)} of its items failed" if event.failed else None,
+        "durations": (*phase.durations, took)[-DURATIONS_KEPT:] if took else phase.durations,
+    }  # fmt: skip
+
+
+def _gather_failed(phase: PhaseState, event: ev.GatherFailed, at: str) -> dict[str, Any]:
+    error = _error(phase.attempt, event.failure, at)
+    return {"finished_at": at, "errors": (*phase.errors, error)[-ERRORS_KEPT:], "why": event.failure.message}
 
 
 _PHASE_FOLD: dict[type[Event], Callable[[PhaseState, Any, str], dict[str, Any]]] = {
@@ -221,6 +271,9 @@ _PHASE_FOLD: dict[type[Event], Callable[[PhaseState, Any, str], dict[str, Any]]]
     ev.PhaseMended: _found,
     ev.PhaseCancelled: _cancelled,
     ev.PhaseReset: _reset,
+    ev.FannedOut: _fanned_out,
+    ev.Gathered: _gathered,
+    ev.GatherFailed: _gather_failed,
 }
 
 # ---- the branches about the run
@@ -240,6 +293,7 @@ def _run_started(state: State, event: ev.RunStarted, at: str) -> None:
     state.run = state.run.replace(started_at=at, calls=1, due=event.due)
     for number, phase in state.phases.items():
         state._put(number, _kept(phase))
+    state._forget_items()
 
 
 def _kept(phase: PhaseState) -> PhaseState:
@@ -309,7 +363,7 @@ _RUN_FOLD: dict[type[Event], Callable[[State, Any, str], None]] = {
 def phase_document(phase: PhaseState) -> dict[str, Any]:
     """One phase as it stands in state.json: every field, so that a reader need not know the defaults."""
     lists = {name: list(getattr(phase, name)) for name in ("errors", "leftovers", "durations")}
-    return {**phase.__dict__, **lists}
+    return {**phase.__dict__, **lists, "items": None if phase.items is None else list(phase.items)}
 
 
 def run_document(state: State) -> dict[str, Any]:
@@ -325,6 +379,6 @@ def from_document(data: dict[str, Any]) -> State:
     state.agents = {name: Identity.from_dict(who) for name, who in data["agents"].items()}
     state.answers = dict(data["answers"])
     state.runs = list(data.get("runs", ()))
-    for number, phase in data["phases"].items():
-        state._put(int(number), PhaseState.from_dict(phase))
+    for number, phase in (*data["phases"].items(), *data.get("items", {}).items()):
+        state._put(number_of(number), PhaseState.from_dict(phase))
     return state

@@ -80,5 +80,10 @@ _SENTENCES: dict[type[ev.Event], Callable[[Any], str]] = {
     ev.PhaseRecovered: lambda event: f"recovered as failed: {event.failure.message}",
     ev.PhaseMended: lambda event: f"marked as failed by the loop's own net: {event.failure.message}",
     ev.PhaseCancelled: lambda event: f"cancelled: {event.why}",
+    ev.FannedOut: lambda event: f"it fans out to {len(event.items)} {'item' if len(event.items) == 1 else 'items'}",
+    ev.Gathered: lambda event: (
+        f"all its items have ended: {len(event.result) - len(event.failed)} of {len(event.result)} are done"
+    ),
+    ev.GatherFailed: lambda event: f"failed: {event.failure.code}: {event.failure.message}",
     ev.PhaseReset: lambda event: f"to be run again, with fresh tries: {event.why}",
 }

@@ -28,6 +28,10 @@ TABLE: dict[str, dict[str, str]] = {
     "PhaseMended": dict.fromkeys(_LIVE, FAILED),
     "PhaseCancelled": dict.fromkeys((*_LIVE, PENDING, RETRY_WAIT), CANCELLED),
     "PhaseReset": dict.fromkeys(_REST, PENDING),
+    # A phase that fans out has no attempt of its own: it stays where it is until its items are done.
+    "FannedOut": {PENDING: PENDING},
+    "Gathered": {PENDING: COMPLETED},
+    "GatherFailed": {PENDING: FAILED},
 }
 
 

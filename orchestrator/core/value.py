@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Self, dataclass_transform
 
+from orchestrator.core.item import Item
+
 
 @dataclass_transform(frozen_default=True)
 class Value:
@@ -69,4 +71,4 @@ def plain(value: Any) -> Any:
         return [plain(item) for item in value]
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
-    return value
+    return str(value) if isinstance(value, Item) else value

@@ -45,12 +45,15 @@ class Order(Value):
     log: str  # relative to the project's root
     log_bytes: int
     broken: str = ""
+    item: tuple[Any] | None = None  # what it is done for, where its phase fans out
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Order:
         fields = dict(data)
-        fields["attempt"] = AttemptId(**fields["attempt"])
+        fields["attempt"] = AttemptId.from_dict(fields["attempt"])
         fields["limits"] = Limits(**fields["limits"])
+        if fields.get("item") is not None:
+            fields["item"] = tuple(fields["item"])
         if isinstance(fields["run"], list):
             fields["run"] = tuple(fields["run"])
         return cls(**fields)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable
 from typing import Any
 
 from orchestrator.core.names import nearest, seconds
@@ -13,16 +12,12 @@ from orchestrator.core.setting import is_pool
 from orchestrator.core.spec import Limits, RetryRule, Spec
 from orchestrator.core.value import Value
 from orchestrator.errors import CODES
+from orchestrator.load import foreach
 from orchestrator.load.definitions import Report, Written
-
-Wrong = Callable[[str, str], Any]
-"""Takes what is wrong with a value and what to write instead; gives None, the value that is left."""
-
-Reader = Callable[[Any, Wrong], Any]
+from orchestrator.load.reading import LARGEST, Reader, Wrong, is_number, is_table, is_whole, shown
 
 NAME_LENGTH = 80
 SMALLEST_MEMORY, LARGEST_MEMORY = 1_000_000, 2**62
-LARGEST = 999_999_999  # of numbers of phases, tries and open files
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)")
@@ -39,7 +34,7 @@ class Checked(Value):
 def check(written: Written, report: Report) -> Checked | None:
     """None without a number: then nothing else can be said of it to others."""
     keys = {key: value for key, value in written.keys.items() if value is not None or key == "number"}
-    label = f"phase {keys['number']}: " if _is_whole(keys.get("number")) else ""
+    label = f"phase {keys['number']}: " if is_whole(keys.get("number")) else ""
     values: dict[str, Any] = {}
     for key, value in keys.items():
         if key not in _READ:
@@ -66,6 +61,11 @@ def _whole(written: Written, keys: dict[str, Any], label: str, report: Report) -
         report(written, "", "a phase without a number", f"write {hint}")
     if written.is_command and "run" not in keys:
         report(written, "", f"{label}nothing to run", 'write run = "command", or a list')
+    for key in ("max_parallel", "fail_fast", "fail_after"):
+        if key in keys and "foreach" not in keys:
+            report(written, key, f"{label}{key} without foreach", "it is about items, and this phase has none")
+    if "fail_fast" in keys and "fail_after" in keys:
+        report(written, "fail_after", f"{label}fail_fast and fail_after", "one of them: fail_after says after how many")
     if written.oddity:
         report(written, "", label + written.oddity, "")
 
@@ -85,27 +85,13 @@ def _meant(key: str, written: Written) -> str:
     return f"did you mean {found}?" if found else f"known are {', '.join(known)}"
 
 
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, dict) and len(value) == 1 and "" in value:  # what Python wrote and JSON cannot hold
-        return str(value[""])
-    try:
-        text = repr(value)
-    except ValueError:  # Python refuses to write out a number of more than 4300 digits
-        return "a number too long to show"
-    return text if len(text) <= 80 else f"{text[:77]}..."
-
-
 # ── one reader for each key: the value as a Spec has it, or None and a word about what is wrong ────────────────
 
 
 def _number(value: Any, wrong: Wrong) -> Any:
-    if not _is_whole(value):
+    if not is_whole(value):
         digits = " of at most nine digits" if type(value) is int else ""
-        return wrong(f"number: {_shown(value)} is not a whole number{digits}", "number = 3")
+        return wrong(f"number: {shown(value)} is not a whole number{digits}", "number = 3")
     return value
 
 
@@ -122,21 +108,21 @@ def _title(value: Any, wrong: Wrong) -> Any:
 
 def _line(key: str, value: Any, wrong: Wrong) -> Any:
     if not isinstance(value, str):
-        return wrong(f"{key}: {_shown(value)} is not text", f'{key} = "..."')
+        return wrong(f"{key}: {shown(value)} is not text", f'{key} = "..."')
     if not value.isprintable():
-        return wrong(f"{key}: {_shown(value)} holds characters that cannot be printed", "write one plain line")
+        return wrong(f"{key}: {shown(value)} holds characters that cannot be printed", "write one plain line")
     return value
 
 
 def _needs(value: Any, wrong: Wrong) -> Any:
-    if _is_whole(value):
+    if is_whole(value):
         return wrong(f"needs: {value} is not a list", f"needs = [{value}]")
     if not isinstance(value, (list, tuple)):
-        return wrong(f"needs: {_shown(value)} is not a list of numbers", "needs = [1, 2], or [] for nothing")
+        return wrong(f"needs: {shown(value)} is not a list of numbers", "needs = [1, 2], or [] for nothing")
     for each in value:
-        if not _is_whole(each):
-            wrong(f"needs: {_shown(each)} is not the number of a phase", "needs = [1, 2]")
-    return tuple(dict.fromkeys(each for each in value if _is_whole(each)))
+        if not is_whole(each):
+            wrong(f"needs: {shown(each)} is not the number of a phase", "needs = [1, 2]")
+    return tuple(dict.fromkeys(each for each in value if is_whole(each)))
 
 
 def _duration(key: str) -> Reader:
@@ -152,24 +138,22 @@ def _seconds(key: str, value: Any, wrong: Wrong) -> Any:
         return seconds(value)
     except (ValueError, OverflowError) as error:
         if "ten years" in str(error) or isinstance(error, OverflowError):
-            return wrong(f"{key}: {_shown(value)} is no length of time for this", "write one between 0 and ten years")
-        return wrong(f"{key}: {_shown(value)} is not a duration", 'write seconds, or "90s", "10m", "2h", "1d"')
+            return wrong(f"{key}: {shown(value)} is no length of time for this", "write one between 0 and ten years")
+        return wrong(f"{key}: {shown(value)} is not a duration", 'write seconds, or "90s", "10m", "2h", "1d"')
 
 
 def _tries(key: str) -> Reader:
     def read(value: Any, wrong: Wrong) -> Any:
-        if not _is_whole(value) or value < 0:
-            return wrong(f"{key}: {_shown(value)} is not a whole number from 0 up", f"{key} = 3")
+        if not is_whole(value) or value < 0:
+            return wrong(f"{key}: {shown(value)} is not a whole number from 0 up", f"{key} = 3")
         return value
 
     return read
 
 
 def _retry(value: Any, wrong: Wrong) -> Any:
-    if not _is_table(value):
-        return wrong(
-            f"retry: {_shown(value)} is not a table of rules by class", "retry = { TRANSIENT = { tries = 5 } }"
-        )
+    if not is_table(value):
+        return wrong(f"retry: {shown(value)} is not a table of rules by class", "retry = { TRANSIENT = { tries = 5 } }")
     rules = {}
     for name, rule in value.items():
         if (found := _rule(name, rule, wrong)) is not None:
@@ -188,8 +172,8 @@ def _rule(name: str, rule: Any, wrong: Wrong) -> Any:
         return wrong(
             f"retry: {name} is never retried: {CODES[name].meaning}, and another try changes nothing", "remove it"
         )
-    if not _is_table(rule):
-        return wrong(f"retry: {name}: {_shown(rule)} is not a table", f"retry = {{ {name} = {{ tries = 5 }} }}")
+    if not is_table(rule):
+        return wrong(f"retry: {name}: {shown(rule)} is not a table", f"retry = {{ {name} = {{ tries = 5 }} }}")
     fields = default._asdict()
     for key, value in rule.items():
         if key not in _RULE:
@@ -207,7 +191,7 @@ def _ratio(key: str, low: float, high: float) -> Reader:
     def read(value: Any, wrong: Wrong) -> Any:
         if isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high:
             return float(value)
-        return wrong(f"{key}: {_shown(value)} is not a number from {low:g} to {high:g}", f"{key} = {low:g}")
+        return wrong(f"{key}: {shown(value)} is not a number from {low:g} to {high:g}", f"{key} = {low:g}")
 
     return read
 
@@ -222,14 +206,14 @@ _RULE: dict[str, Reader] = {
 
 
 def _env(value: Any, wrong: Wrong) -> Any:
-    if not _is_table(value):
-        return wrong(f"env: {_shown(value)} is not a table", 'env = { LEVEL = "9" }')
+    if not is_table(value):
+        return wrong(f"env: {shown(value)} is not a table", 'env = { LEVEL = "9" }')
     for name, text in value.items():
         if not name or "=" in name or not name.isprintable():
             wrong(f"env: {name!r} is not the name of a variable", 'env = { LEVEL = "9" }')
         if not isinstance(text, str):
-            shown = _shown(text)
-            wrong(f"env: {name}: {shown} is not text", f'{name} = "{shown}"' if _is_number(text) else f'{name} = "..."')
+            told = shown(text)
+            wrong(f"env: {name}: {told} is not text", f'{name} = "{told}"' if is_number(text) else f'{name} = "..."')
         elif "\0" in text:
             wrong(f"env: {name}: a NUL byte cannot be in the environment", "remove it")
     return {name: text for name, text in value.items() if isinstance(text, str)}
@@ -237,7 +221,7 @@ def _env(value: Any, wrong: Wrong) -> Any:
 
 def _cwd(value: Any, wrong: Wrong) -> Any:
     if not isinstance(value, str) or "\0" in value:
-        return wrong(f"cwd: {_shown(value)} is not a path", 'cwd = "data"')
+        return wrong(f"cwd: {shown(value)} is not a path", 'cwd = "data"')
     path = os.path.normpath(value)
     if path == ".." or path.startswith("../"):
         return wrong(f"cwd: {value} leads out of the project", "write an absolute path if that is meant")
@@ -245,9 +229,9 @@ def _cwd(value: Any, wrong: Wrong) -> Any:
 
 
 def _limits(value: Any, wrong: Wrong) -> Any:
-    if not _is_table(value):
+    if not is_table(value):
         return wrong(
-            f"limits: {_shown(value)} is not a table", 'limits = { memory = "500MB", cpu = "5m", open_files = 256 }'
+            f"limits: {shown(value)} is not a table", 'limits = { memory = "500MB", cpu = "5m", open_files = 256 }'
         )
     fields = {}
     for key, limit in value.items():
@@ -262,9 +246,9 @@ def _limits(value: Any, wrong: Wrong) -> Any:
 def _memory(value: Any, wrong: Wrong) -> Any:
     size = _size(value)
     if size is None:
-        return wrong(f"memory: {_shown(value)} is not a size", 'memory = "500MB", or bytes')
+        return wrong(f"memory: {shown(value)} is not a size", 'memory = "500MB", or bytes')
     if size > LARGEST_MEMORY:
-        return wrong(f"memory: {_shown(value)} is more than any machine has", 'memory = "500MB"')
+        return wrong(f"memory: {shown(value)} is more than any machine has", 'memory = "500MB"')
     if size < SMALLEST_MEMORY:
         return wrong(f"memory: {size:g} bytes is too little for any process to start", 'memory = "500MB"')
     return int(size)
@@ -285,8 +269,8 @@ def _cpu(value: Any, wrong: Wrong) -> Any:
 
 
 def _open_files(value: Any, wrong: Wrong) -> Any:
-    if not _is_whole(value) or value <= 0:
-        return wrong(f"open_files: {_shown(value)} is not a whole number above 0", "open_files = 256")
+    if not is_whole(value) or value <= 0:
+        return wrong(f"open_files: {shown(value)} is not a whole number above 0", "open_files = 256")
     return value
 
 
@@ -294,19 +278,19 @@ _LIMIT: dict[str, Reader] = {"memory": _memory, "cpu": _cpu, "open_files": _open
 
 
 def _pools(value: Any, wrong: Wrong) -> Any:
-    if not _is_table(value):
-        return wrong(f"pools: {_shown(value)} is not a table of tokens", "pools = { gpu = 1 }")
+    if not is_table(value):
+        return wrong(f"pools: {shown(value)} is not a table of tokens", "pools = { gpu = 1 }")
     for pool, many in value.items():
         if not isinstance(pool, str) or not is_pool(pool):
-            wrong(f"pools: {_shown(pool)} is not the name of a pool", "letters, digits, _ and -")
-        elif not _is_whole(many) or not 0 < many <= LARGEST:
-            wrong(f"pools: {pool}: {_shown(many)} is not a whole number above 0", f"pools = {{ {pool} = 1 }}")
-    return {pool: many for pool, many in value.items() if _is_whole(many)}
+            wrong(f"pools: {shown(pool)} is not the name of a pool", "letters, digits, _ and -")
+        elif not is_whole(many) or not 0 < many <= LARGEST:
+            wrong(f"pools: {pool}: {shown(many)} is not a whole number above 0", f"pools = {{ {pool} = 1 }}")
+    return {pool: many for pool, many in value.items() if is_whole(many)}
 
 
 def _isolation(value: Any, wrong: Wrong) -> Any:
     if value not in ("fork", "spawn"):
-        return wrong(f"isolation: {_shown(value)} is neither fork nor spawn", 'isolation = "spawn"')
+        return wrong(f"isolation: {shown(value)} is neither fork nor spawn", 'isolation = "spawn"')
     return str(value)
 
 
@@ -314,21 +298,13 @@ def _run(value: Any, wrong: Wrong) -> Any:
     words = [value] if isinstance(value, str) else value
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
         return wrong(
-            f"run: {_shown(value)} is neither a command nor a list of words", 'run = "make all", or ["make", "all"]'
+            f"run: {shown(value)} is neither a command nor a list of words", 'run = "make all", or ["make", "all"]'
         )
     if any("\0" in word for word in words):
         return wrong("run: a NUL byte cannot be in a command", "remove it")
     if not words or not words[0].strip():
         return wrong("run: is empty", 'run = "make all"')
     return value if isinstance(value, str) else tuple(words)
-
-
-def _is_table(value: object) -> bool:
-    return isinstance(value, dict) and "" not in value
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 _READ: dict[str, Reader] = {
@@ -345,5 +321,9 @@ _READ: dict[str, Reader] = {
     "limits": _limits,
     "isolation": _isolation,
     "pools": _pools,
+    "foreach": foreach.foreach,
+    "max_parallel": foreach.at_least_one("max_parallel"),
+    "fail_fast": foreach.switch("fail_fast"),
+    "fail_after": foreach.fail_after,
     "run": _run,
 }

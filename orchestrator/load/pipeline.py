@@ -49,6 +49,10 @@ def _needs_of(
         elif need not in known:
             said = f"phase {own} needs phase {need}, which does not exist"
             report(phase.written, "needs", said, _nearest(need, [each for each in numbers if each != own]))
+    source = phase.spec.foreach.result if phase.spec.foreach else None
+    if source is not None and source not in phase.spec.needs:
+        said = f"phase {own} fans out over the result of phase {source}, which it does not need"
+        report(phase.written, "foreach", said, f"add {source} to its needs")
     return tuple(need for need in phase.spec.needs if need != own)
 
 

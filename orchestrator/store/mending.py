@@ -7,6 +7,7 @@ from pathlib import Path
 
 from orchestrator import clock
 from orchestrator.core.flaw import Cut, Drop, Flaw, Put, Step
+from orchestrator.core.item import number_of
 from orchestrator.core.names import iso
 from orchestrator.core.state import State
 from orchestrator.store import heartbeat, journal
@@ -205,7 +206,7 @@ def attempts_in_logs(system: Path) -> dict[int, int]:
     found: dict[int, int] = {}
     for path in (system / "logs" / "phases").glob("*/*.log"):
         try:
-            number, attempt = int(path.parent.name), int(path.stem)
+            number, attempt = number_of(path.parent.name), int(path.stem)
         except ValueError:
             continue
         found[number] = max(attempt, found.get(number, 0))

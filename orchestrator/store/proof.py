@@ -184,7 +184,8 @@ _SEAL = re.compile(rb',"sum":"[0-9a-f]{8}"}')
 def written(state: State) -> str:
     """A state as text, to be compared: as it stands in a snapshot."""
     phases = {number: phase_document(phase) for number, phase in sorted(state.phases.items())}
-    return json.dumps({**run_document(state), "phases": phases}, sort_keys=True, default=str)
+    items = {str(number): phase.as_dict() for number, phase in state.items.items()}
+    return json.dumps({**run_document(state), "phases": phases, "items": items}, sort_keys=True, default=str)
 
 
 def _apply(state: State, path: Path, line: Line) -> str | None:

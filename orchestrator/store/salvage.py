@@ -13,18 +13,19 @@ from orchestrator.core import events as ev
 from orchestrator.core import table
 from orchestrator.core.events import Event, PhaseEvent
 from orchestrator.core.formats import MALFORMED
-from orchestrator.core.names import epoch, iso
+from orchestrator.core.item import number_of
+from orchestrator.core.names import epoch
 from orchestrator.core.outcome import Failure
-from orchestrator.core.state import State, fold_phase
+from orchestrator.core.state import State
 from orchestrator.store.proof import Later
 
 LOST = "what became of it was written in a decision that is damaged"
-_NUMBER = re.compile(rb'"number":(-?\d{1,9})\b')
+_NUMBER = re.compile(rb'"number":"?(-?\d{1,9}(?:\[\d{1,6}\])?)\b')
 
 
 def phases_in(raw: bytes) -> set[int]:
     """Those that a damaged line still names."""
-    return {int(number) for number in _NUMBER.findall(raw)}
+    return {number_of(number.decode()) for number in _NUMBER.findall(raw)}
 
 
 class Salvage:
@@ -52,14 +53,14 @@ class Salvage:
         for number, attempt in logs.items():
             phase = self.state.phase(number)
             if attempt == phase.attempt and phase.is_live and phase.pid is None and number in self.concerned:
-                self.state.phases[number] = phase.replace(pid=0, ticks=0)  # it was started: it has a log
+                self.state._put(number, phase.replace(pid=0, ticks=0))  # it was started: it has a log
             if attempt <= phase.attempt:
                 continue
             self.concerned.add(number)
             if phase.is_live:  # a later attempt was begun, so this one was over
                 failure = Failure("INTERRUPTED", LOST, log=phase.log or "")
                 self.state.apply(ev.PhaseRecovered(number, phase.attempt, failure), now)
-            self.state.phases[number] = self.state.phase(number).replace(attempt=attempt)
+            self.state._put(number, self.state.phase(number).replace(attempt=attempt))
 
     def name_the_run(self, run: str, at: str) -> None:
         """The line that began the run is lost, not what was done in it."""
@@ -95,14 +96,14 @@ class Salvage:
                 else {"status": table.IN_PROGRESS, "step": table.RUNNING}
             )
             key = phase.inputs_hash if attempt == phase.attempt else None  # unknown: compared again by the next run
-            self.state.phases[number] = phase.replace(**place, attempt=attempt, inputs_hash=key)
+            self.state._put(number, phase.replace(**place, attempt=attempt, inputs_hash=key))
             follows = True
         if follows:
-            self.state._put(number, fold_phase(self.state.phase(number), event, iso(at)))
+            self.state.apply(event, at)
         else:
             self.concerned.add(number)
             seen = max(phase.attempt, attempt or 0)
-            self.state.phases[number] = phase.replace(attempt=phase.attempt if phase.is_live else seen)
+            self.state._put(number, phase.replace(attempt=phase.attempt if phase.is_live else seen))
 
     def _is_at_rest(self, event: ev.RunEnded) -> bool:
         """A run that ended left nothing in progress; if we know of something, its end is among what is lost."""

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from orchestrator.core.events import Event, Scope
+from orchestrator.core.item import is_number
 from orchestrator.core.names import Identity, epoch
 from orchestrator.core.outcome import Failure
 from orchestrator.core.state import PhaseState, RunState
@@ -50,6 +51,7 @@ def check_state(document: dict[str, Any]) -> None:
     for run in document.get("runs", ()):
         _like(run, _RUN)
     _each(document["phases"], _check_phase)
+    _each(document.get("items", {}), _check_phase)
 
 
 def _check_phase(data: dict[str, Any]) -> None:
@@ -149,7 +151,7 @@ def _is_code(value: Any) -> bool:
 
 _SIMPLE: dict[str, Fits] = {
     "str": _is_text, "int": _is_int, "float": _is_number, "bool": lambda value: type(value) is bool,
-    "None": lambda value: value is None, "Any": lambda value: True,
+    "Number": is_number, "None": lambda value: value is None, "Any": lambda value: True,
 }  # fmt: skip
 _ANSWER: dict[str, Fits] = {"verb": _is_text, "accepted": _SIMPLE["bool"], "text": _is_text, "at": _is_time_or_none}
 _RUN: dict[str, Fits] = {

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from orchestrator import disk
 from orchestrator.core import formats
+from orchestrator.core.item import Item
 from orchestrator.core.state import State, from_document, phase_document, run_document
 from orchestrator.errors import StateDamaged
 from orchestrator.store.lines import BadLine
@@ -31,7 +32,7 @@ class Encoder:
     """Turns the state into bytes; remembers each phase's, so that the cost is that of what changed."""
 
     def __init__(self) -> None:
-        self._phases: dict[int, bytes] = {}
+        self._phases: dict[int, bytes] = {}  # and items
         self._stale: set[int] | None = None  # None: all
 
     def moved(self, number: int) -> None:
@@ -44,13 +45,23 @@ class Encoder:
     def encode(self, state: State, position: Position) -> bytes:
         if self._stale is None:
             self._phases = {}
-        for number in self._stale if self._stale is not None else state.phases:
-            self._phases[number] = b'\n"%d":%s' % (number, _dump(phase_document(state.phase(number))))
+        for number in self._stale if self._stale is not None else (*state.phases, *state.items):
+            self._phases[number] = _phase(number, state)
         self._stale = set()
         head = _dump({"version": formats.VERSION, **position._asdict(), **run_document(state)})
-        phases = b",".join(self._phases[number] for number in sorted(self._phases))
-        body = head[:-1] + b',"phases":{' + phases + b"\n}"
+        numbers = sorted(self._phases)
+        many = len(state.phases)  # items are sorted behind them
+        body = head[:-1] + b',"phases":{' + b",".join(self._phases[number] for number in numbers[:many]) + b"\n}"
+        if state.items:
+            body += b',"items":{' + b",".join(self._phases[number] for number in numbers[many:]) + b"\n}"
         return body + _CHECK + b'%08x"}\n' % zlib.crc32(body)
+
+
+def _phase(number: int, state: State) -> bytes:
+    """A phase with every field; an item, of which there may be many, with those that say something."""
+    phase = state.phase(number)
+    document = phase.as_dict() if isinstance(number, Item) else phase_document(phase)
+    return b'\n"%s":%s' % (str(number).encode(), _dump(document))
 
 
 def _dump(document: dict[str, Any]) -> bytes:

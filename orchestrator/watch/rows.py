@@ -9,10 +9,11 @@ from rich.cells import cell_len
 
 from orchestrator.core.agenda import Agenda
 from orchestrator.core.eta import Eta
+from orchestrator.core.item import phase_of
 from orchestrator.core.names import Moment
 from orchestrator.core.plan import Plan
 from orchestrator.core.state import State
-from orchestrator.core.table import FAILED, PENDING, RETRY_WAIT
+from orchestrator.core.table import COMPLETED, FAILED, IN_PROGRESS, PENDING, RETRY_WAIT
 from orchestrator.core.value import Value
 from orchestrator.watch.remaining import left
 from orchestrator.watch.screen import Row, cut
@@ -55,7 +56,7 @@ class View(Value):
 def rows_of(view: View) -> list[Row]:
     """What runs, what is tried again, what waits, and below it all the whole: there it stands still."""
     most = max(1, view.height - 1 if view.height < 12 else view.height * 2 // 3) - 1
-    live, retries, waiting = sorted(view.state.live), _retries(view), _waiting(view)
+    live, retries, waiting = sorted(set(map(phase_of, view.state.live))), _retries(view), _waiting(view)
     few = most - min(len(retries), max(1, most // 4)) - bool(waiting) if most > 2 else most
     rows = _limited(view, _running(view, _longest(view, live, few)), len(live), few, "running")
     few = most - len(rows) - bool(waiting)
@@ -111,11 +112,19 @@ def _running(view: View, numbers: list[int]) -> Iterator[Row]:
 
 def _time(view: View, number: int) -> str:
     elapsed = view.tally.elapsed(number, view.state, view.moment)
+    if number in view.plan.items_of:
+        return short_span(elapsed)
     return f"{short_span(elapsed)} of {short_span(view.plan.timeout(number))}"
 
 
 def _add_progress(view: View, number: int, row: Row, bar: int) -> None:
     """What it says of itself; else, marked with ~, what its earlier durations say; else where it stands."""
+    if number in view.plan.items_of:
+        ended, many = view.tally.items(number)[COMPLETED], len(view.plan.items_of[number])
+        if bar:
+            _add_bar(view, row, ended / many, bar)
+        row.add(f"{int(100 * ended / many)}%", "", 6 if bar else 8, right=bool(bar))
+        return
     known = view.tally.fraction(number, view.state)
     share = known if known is not None else view.tally.expected(number, view.state, view.moment)
     step = view.state.phase(number).step or ""
@@ -136,6 +145,8 @@ def _add_bar(view: View, row: Row, share: float, width: int) -> None:
 
 def _words(view: View, number: int) -> tuple[str, str]:
     """Why it is being ended; that it has fallen silent; or the last that it said."""
+    if number in view.plan.items_of:
+        return _items(view, number)
     phase, spec, news = view.state.phase(number), view.plan.specs.get(number), view.tally.news(number, view.state)
     if phase.step == "stopping" and phase.why:
         return printable(phase.why), ""
@@ -145,6 +156,14 @@ def _words(view: View, number: int) -> tuple[str, str]:
     line = str(news.get("line") or "")
     text = str(news.get("text") or "")
     return printable(text if text and (not line or line.startswith("::progress")) else line).strip(), "quiet"
+
+
+def _items(view: View, number: int) -> tuple[str, str]:
+    counts, many = view.tally.items(number), len(view.plan.items_of[number])
+    parts = [f"{counts[COMPLETED]}/{many} items", f"{counts[IN_PROGRESS]} running"]
+    again = [f"{counts[RETRY_WAIT]} to be tried again"] if counts[RETRY_WAIT] else []
+    failed = [f"{counts[FAILED]} FAILED"] if counts[FAILED] else []
+    return ", ".join([*parts, *again, *failed]), "bad" if failed else "quiet"
 
 
 # ---- what does not run yet
@@ -186,7 +205,7 @@ def _waiting(view: View) -> Row | None:
         *((many, f"for {pool}") for pool, many in sorted(short.items())), (blocked, "blocked by what failed"),
     ]  # fmt: skip
     said = [", ".join(f"{many} {what}" for many, what in counts if many > 0)]
-    busy = [*sorted(state.live), *tally.of(RETRY_WAIT)]
+    busy = [*sorted(set(map(phase_of, state.live))), *tally.of(RETRY_WAIT)]
     coming = {n for by in islice(busy, _LOOKED_AT) for n in islice(_dependents(view, by), _LOOKED_AT)}
     if coming:
         few = sorted(coming)[: max(1, view.width // 25)]

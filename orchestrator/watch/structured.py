@@ -14,6 +14,7 @@ from typing import Any
 from orchestrator.core import events as ev
 from orchestrator.core.agenda import Agenda
 from orchestrator.core.draft import Decision
+from orchestrator.core.item import Item, phase_of
 from orchestrator.core.names import Moment, iso
 from orchestrator.core.observations import Observation
 from orchestrator.core.outcome import Failure
@@ -72,8 +73,9 @@ def record_of(event: ev.Event, reason: str, state: State, at: str) -> dict[str, 
     number = getattr(event, "number", None)
     failure: Failure | None = getattr(event, "failure", None)
     return {
-        "timestamp": at, "event": name, "run": state.run.id, "phase": number,
-        "name": state.phase(number).name if number is not None else None, "attempt": getattr(event, "attempt", None),
+        "timestamp": at, "event": name, "run": state.run.id,
+        "phase": phase_of(number) if number is not None else None,
+        "name": state.name_of(number) if number is not None else None, "attempt": getattr(event, "attempt", None),
         "duration_seconds": getattr(event, "duration_seconds", None), "outputs": _outputs(event),
         "error_type": failure.type or failure.code if failure else None,
         "error_message": failure.message if failure else None, "error_code": failure.code if failure else None,
@@ -82,12 +84,14 @@ def record_of(event: ev.Event, reason: str, state: State, at: str) -> dict[str, 
 
 
 def _outputs(event: ev.Event) -> dict[str, Any] | None:
-    return {"result": event.result} if isinstance(event, ev.PhaseCompleted) else None
+    return {"result": event.result} if isinstance(event, (ev.PhaseCompleted, ev.Gathered)) else None
 
 
 def _context(event: ev.Event) -> dict[str, Any]:
     """What this kind of event knows besides the common keys."""
-    told = event.as_dict()
+    told, number = event.as_dict(), getattr(event, "number", None)
+    if isinstance(number, Item):
+        told["item"] = number.index
     common = {"event", "number", "attempt", "duration_seconds", "result", "failure", "run", "owner", "phases"}
     return {key: value for key, value in told.items() if key not in common}
 
@@ -110,4 +114,7 @@ _NAMES: dict[type[ev.Event], str] = {
     ev.PhaseMended: "phase_mended",
     ev.PhaseCancelled: "phase_cancelled",
     ev.PhaseReset: "phase_reset",
+    ev.FannedOut: "phase_fanned_out",
+    ev.Gathered: "phase_complete",
+    ev.GatherFailed: "phase_error",
 }

@@ -5,12 +5,14 @@ It follows each event, so that showing a run costs the same with ten thousand ph
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
 from orchestrator.core import events as ev
 from orchestrator.core.draft import Decision
+from orchestrator.core.item import Item, phase_of
 from orchestrator.core.names import AttemptId, Moment, epoch
 from orchestrator.core.observations import Beat, Observation
 from orchestrator.core.plan import Plan
@@ -25,6 +27,9 @@ class Tally:
     def __init__(self) -> None:
         self.total = self.retries = 0
         self.ran: set[int] = set()  # in this call
+        self.ran_items: set[int] = set()
+        self._items: dict[int, Counter[str]] = {}  # of each phase that has fanned out: where its items stand
+        self._at: dict[int, str] = {}
         self.blocked: set[int] = set()  # not to be run before something that failed is
         self._holds: set[int] = set()  # what blocks them
         self._begun_at: float | None = None
@@ -63,6 +68,10 @@ class Tally:
 
     def of(self, status: str) -> set[int]:
         return self._by_status.get(status, set())
+
+    def items(self, number: int) -> Counter[str]:
+        """How many items of a phase that has fanned out stand where; those that were never begun are not counted."""
+        return self._items.get(number, Counter())
 
     def seconds(self, moment: Moment) -> float:
         """Since this call of `orch run` began."""
@@ -106,14 +115,23 @@ class Tally:
             if number in state.run.scope:
                 self._put(number, state.phase(number).status)
         self.total = len(self._status)
+        self._items, self._at = {}, {}
+        for item in state.items:
+            self._put_item(item, state.phase(item).status)
         self._done_before = {number for status in DONE for number in self.of(status)}
         self._block_all(plan)
 
     def _moved(self, event: ev.PhaseEvent, state: State) -> None:
         number = event.number
         if isinstance(event, ev.AttemptIntended):
-            self.retries += self._status.get(number) == RETRY_WAIT
-            self.ran.add(number)
+            self.retries += (self._at if isinstance(number, Item) else self._status).get(number) == RETRY_WAIT
+            self.ran.add(phase_of(number))
+        if isinstance(number, Item):
+            self.ran_items.add(number)
+            self._put_item(number, state.phase(number).status)
+        elif isinstance(event, ev.PhaseReset):
+            for item in [one for one in self._at if phase_of(one) == number]:
+                self._put_item(item, state.phase(item).status)
         if number in self._status:
             self._by_status[self._status[number]].discard(number)
             self._put(number, state.phase(number).status)
@@ -138,6 +156,12 @@ class Tally:
             fresh = {n for n in plan.dependents.get(to_see.pop(), ()) if n in self._status} - self.blocked
             self.blocked |= fresh
             to_see.extend(fresh)
+
+    def _put_item(self, number: Item | int, status: str) -> None:
+        counts = self._items.setdefault(phase_of(number), Counter())
+        counts[self._at.get(number, "")] -= 1
+        counts[status] += 1
+        self._at[number] = status
 
     def _put(self, number: int, status: str) -> None:
         self._status[number] = status

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from orchestrator.core import events as ev
 from orchestrator.core.graph import longest_path
+from orchestrator.core.item import Item
 from orchestrator.core.names import Moment, span
 from orchestrator.core.outcome import Failure
 from orchestrator.core.plan import Plan, stays_failed
@@ -26,7 +27,7 @@ def told(event: ev.Event, state: State, plan: Plan) -> list[str]:
 
 
 def is_bad(event: ev.Event) -> bool:
-    return isinstance(event, (ev.PhaseFailed, ev.PhaseRecovered, ev.PhaseMended))
+    return isinstance(event, (ev.PhaseFailed, ev.PhaseRecovered, ev.PhaseMended, ev.GatherFailed))
 
 
 def clocked(moment: Moment, line: str) -> str:
@@ -56,7 +57,7 @@ def _after_escape(part: str) -> str:
 
 
 def label(number: int, state: State) -> str:
-    return f"{number:>3} {state.phase(number).name}"
+    return f"{number!s:>3} {state.name_of(number)}"
 
 
 def short_span(seconds: float) -> str:
@@ -81,12 +82,16 @@ def _opened(event: ev.RunStarted | ev.RunContinued, state: State, plan: Plan) ->
 
 
 def _intended(event: ev.AttemptIntended, state: State, plan: Plan) -> list[str]:
+    if isinstance(event.number, Item):
+        return []  # there may be thousands: the phase is told of
     spec = plan.specs[event.number]
     title = f"  {spec.title}" if spec.title else ""
     return [f"start     {label(event.number, state)}{title}"]
 
 
 def _completed(event: ev.PhaseCompleted, state: State, plan: Plan) -> list[str]:
+    if isinstance(event.number, Item) and not event.leftovers:
+        return []
     verdict = event.result.get("verdict") if isinstance(event.result, dict) else None
     line = f"completed {label(event.number, state)}  {span(event.duration_seconds)}"
     lines = [line + (f"  {verdict}" if isinstance(verdict, str) else "")]
@@ -134,6 +139,22 @@ def _withdrawn(event: ev.AttemptWithdrawn, state: State, plan: Plan) -> list[str
     return [f"waits     {label(event.number, state)}  {event.why}; this costs no try"]
 
 
+def _fanned_out(event: ev.FannedOut, state: State, plan: Plan) -> list[str]:
+    return [f"start     {label(event.number, state)}  for {counted(len(event.items), 'item')}"]
+
+
+def _gathered(event: ev.Gathered, state: State, plan: Plan) -> list[str]:
+    many = counted(len(event.result), "item")
+    how = f"{len(event.failed)} of {many} FAILED, which it bears" if event.failed else many
+    took = f"  {span(event.duration_seconds)}" if event.duration_seconds else ""
+    return [f"completed {label(event.number, state)}{took}  {how}"]
+
+
+def _gather_failed(event: ev.GatherFailed, state: State, plan: Plan) -> list[str]:
+    lines = [f"FAILED    {label(event.number, state)}  {event.failure.code}: {event.failure.message}"]
+    return [*lines, f"{INDENT}next: {event.failure.remedy}"]
+
+
 _TOLD: dict[type[ev.Event], Callable[..., list[str]]] = {
     ev.RunStarted: _opened,
     ev.RunContinued: _opened,
@@ -146,6 +167,9 @@ _TOLD: dict[type[ev.Event], Callable[..., list[str]]] = {
     ev.PhaseMended: _found_dead,
     ev.PhaseCancelled: _cancelled,
     ev.RunStopping: _stopping,
+    ev.FannedOut: _fanned_out,
+    ev.Gathered: _gathered,
+    ev.GatherFailed: _gather_failed,
 }
 
 
@@ -168,7 +192,7 @@ def going_on(tally: Tally, state: State, moment: Moment) -> str:
 def _in_progress(number: int, tally: Tally, state: State, moment: Moment) -> str:
     share = tally.fraction(number, state)
     percent = f" {share:.0%}" if share is not None else ""
-    return f"{number} {state.phase(number).name}{percent} for {short_span(tally.elapsed(number, state, moment))}"
+    return f"{number} {state.name_of(number)}{percent} for {short_span(tally.elapsed(number, state, moment))}"
 
 
 # ---- at the end
@@ -197,7 +221,8 @@ def summary(state: State, plan: Plan) -> str:
 def _ran(tally: Tally) -> str:
     again = f" ({counted(tally.retries, 'retry', 'retries')})" if tally.retries else ""
     kept = f", kept {tally.kept} that were done" if tally.kept else ""
-    return f"ran {counted(len(tally.ran), 'phase')}{again}{kept}"
+    items = f" with {counted(len(tally.ran_items), 'item')}" if tally.ran_items else ""
+    return f"ran {counted(len(tally.ran), 'phase')}{items}{again}{kept}"
 
 
 def _longest(tally: Tally, state: State, plan: Plan) -> str:

@@ -95,7 +95,10 @@ def test_a_mistake_is_answered_with_what_was_meant(typed: str, said: str, ask: T
     ("typed", "said"),
     [
         ("run --jobs many", "`orch run`: invalid value for '--jobs' / '-j' (it takes a whole number)"),
-        ("logs three", "`orch logs`: invalid value for 'N' (it takes a whole number)"),
+        (
+            "logs three",
+            "`orch logs`: invalid value for 'N': 'three' is no phase (it takes a whole number, or an item: 4[17])",
+        ),
         ("logs", "`orch logs`: missing argument 'N'"),
         ("run --from", "`orch run`: option '--from' requires an argument"),
     ],

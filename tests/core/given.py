@@ -7,7 +7,7 @@ from typing import Any
 from orchestrator.core import events as ev
 from orchestrator.core import observations as obs
 from orchestrator.core.actions import StartAttempt
-from orchestrator.core.agenda import Agenda
+from orchestrator.core.agenda import Agenda, begins_anew
 from orchestrator.core.decide import decide, next_wake
 from orchestrator.core.draft import Decision, Mode
 from orchestrator.core.events import Event, PhaseEvent, Scope
@@ -21,7 +21,6 @@ NOW = 1_800_000_000.0
 ME = Identity(10, 1, "boot", "host/1")
 AGENT = Identity(20, 2, "boot", "host/1")
 FINE = Outcome(EXITED, 0, result={"n": 1}, duration_seconds=2.0, log="its.log")
-OPENINGS = (ev.RunStarted, ev.RunContinued, ev.PlanAdopted)
 
 
 def failing(code: str = "TRANSIENT") -> Outcome:
@@ -64,6 +63,7 @@ class Case:
     def given(self, *events: Event) -> Case:
         for event in events:
             self.state.apply(event, self.moment.now)
+        self.plan = self.plan.spread(self.state)
         self.agenda = Agenda(self.plan, self.state, self.moment)
         return self
 
@@ -88,7 +88,8 @@ class Case:
             self.state.apply(event, self.moment.now)
             if isinstance(event, PhaseEvent) and before is not None:
                 moves.append((event.number, before, self.state.phase(event.number)))
-        if any(isinstance(event, OPENINGS) for event in decision.events):
+        if begins_anew(self.plan, decision.events):
+            self.plan = self.plan.spread(self.state)
             self.agenda = Agenda(self.plan, self.state, self.moment)
             return
         for number, before, after in moves:

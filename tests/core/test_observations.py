@@ -11,6 +11,7 @@ EXAMPLES = [
     obs.Tick(), obs.Started(an(9), 30, 3), obs.Ended(an(9), FINE), obs.Beat("a1", {}), obs.AgentJoined("a9", AGENT),
     obs.AgentGone("a9", "why"), obs.NoAgents("why"), obs.OwnerDead(an(9), "owner", "since", "why"), obs.NeverStarted(an(9)),
     obs.Interrupt("SIGINT", 130), asked("cancel"), run_asked(),
+    obs.FilesListed(9),
 ]  # fmt: skip
 
 

@@ -26,8 +26,9 @@ def begun(decision: Decision) -> list[int]:
 def test_what_is_left_follows_from_who_is_live():
     specs = {1: spec_of(1, (), **GPU), 2: spec_of(2, (), **BOTH), 3: spec_of(3, ())}
     assert wants_of(specs[2]) == (("disk", 2), ("gpu", 1)) and wants_of(specs[3]) == wants_of(None) == ()
-    assert free({"gpu": 2, "disk": 3}, specs, [1, 2, 3, 99]) == {"gpu": 0, "disk": 1}
-    assert free({"gpu": 1, "disk": 3}, specs, [1, 2])["gpu"] == -1, "a pool that was made smaller meanwhile"
+    wants = {number: wants_of(spec) for number, spec in specs.items()}
+    assert free({"gpu": 2, "disk": 3}, wants, [1, 2, 3, 99]) == {"gpu": 0, "disk": 1}
+    assert free({"gpu": 1, "disk": 3}, wants, [1, 2])["gpu"] == -1, "a pool that was made smaller meanwhile"
 
 
 def test_who_finds_no_token_lets_others_pass():

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from orchestrator.core.spec import Limits, RetryRule, Spec
+from orchestrator.core.spec import Foreach, Limits, RetryRule, Spec
 
 LEAST = Spec(3, "index", "phases/p03.py", 4)
 FULL = Spec(
@@ -24,6 +24,11 @@ FULL = Spec(
     limits=Limits(10**9, 60, 64),
     isolation="spawn",
     pools={"gpu": 1},
+    foreach=Foreach(("a", 2)),
+    max_parallel=3,
+    fail_fast=True,
+    fail_after=0.05,
+    item=("a",),
     digest="d",
     broken="no",
 )

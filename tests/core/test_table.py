@@ -20,6 +20,9 @@ MOVES = {
     "PhaseMended": (LIVE, "failed"),
     "PhaseCancelled": (LIVE | {"pending", "retry_wait"}, "cancelled"),
     "PhaseReset": (PLACES - LIVE, "pending"),
+    "FannedOut": ({"pending"}, "pending"),
+    "Gathered": ({"pending"}, "completed"),
+    "GatherFailed": ({"pending"}, "failed"),
 }
 
 
