@@ -104,7 +104,7 @@ class Look:
         return "waiting" if run.verdict == "waiting" else "finished"
 
     def _waits(self) -> bool:
-        return any(phase.status == RETRY_WAIT for phase in self.state.phases.values() if phase.planned)
+        return bool(self.state.retrying())
 
     def waits_for_tokens(self) -> dict[int, str]:
         """Phases that could start but for a token of a pool: which, and who has it."""

@@ -118,6 +118,16 @@ class State:
         """An item is called as its phase is."""
         return self.phase(phase_of(number)).name
 
+    def retrying(self) -> list[PhaseState]:
+        """Whatever waits for its retry, phases and items."""
+        everything = (*self.phases.items(), *self.items.items())
+        return [phase for number, phase in everything if phase.status == table.RETRY_WAIT and self.is_wanted(number)]
+
+    def is_wanted(self, number: int) -> bool:
+        """Still planned; an item while its phase waits for it."""
+        owner = self.phase(phase_of(number))
+        return owner.planned and (not isinstance(number, Item) or owner.status == table.PENDING)
+
     def attempt_id(self, number: int) -> AttemptId:
         return AttemptId(self.run.id, number, self.phase(number).attempt)
 

@@ -73,6 +73,10 @@ class Tally:
         """How many items of a phase that has fanned out stand where; those that were never begun are not counted."""
         return self._items.get(number, Counter())
 
+    @property
+    def retrying_items(self) -> int:
+        return sum(counts[RETRY_WAIT] for counts in self._items.values())
+
     def seconds(self, moment: Moment) -> float:
         """Since this call of `orch run` began."""
         return moment.tick - self._begun_at if self._begun_at is not None else 0.0

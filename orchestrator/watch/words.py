@@ -186,6 +186,8 @@ def going_on(tally: Tally, state: State, moment: Moment) -> str:
     if waiting:
         many = f" and {len(waiting) - 1} more" if len(waiting) > 1 else ""
         parts.append(f"{waiting[0]} {state.phase(waiting[0]).name}{many} until a retry is due")
+    if many_items := tally.retrying_items:
+        parts.append(f"{counted(many_items, 'item')} until a retry is due")
     return printable(f"running   {', '.join(parts) or 'nothing yet'}; {tally.done}/{tally.total} done")
 
 
@@ -256,7 +258,7 @@ def hints(event: ev.RunEnded, state: State, plan: Plan) -> list[str]:
     asked = [number for number in sorted(plan.specs) if number in state.run.scope]
     failed = [number for number in asked if state.phase(number).status == "failed"]
     if event.verdict == "waiting":
-        due = min(phase.retry_at or "" for phase in state.phases.values() if phase.status == "retry_wait")
+        due = min(phase.retry_at or "" for phase in state.retrying())
         return [f"{INDENT}the next retry is due {due}; `orch run` honours it"]
     if stays := {number: why for number in failed if (why := stays_failed(plan, number, state.phase(number)))}:
         number, why = next(iter(stays.items()))

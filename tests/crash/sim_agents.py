@@ -312,7 +312,7 @@ class SimAgent:
             return
         code = trial.script.code
         failure = Failure(code, f"as its script says: {code}") if code else None
-        result = {"n": trial.attempt.phase, "of": trial.attempt.number} if not code else None
+        result = {"n": str(trial.attempt.phase), "of": trial.attempt.number} if not code else None
         outcome = Outcome(EXITED, int(bool(code)), failure=failure, result=result, duration_seconds=self._age(trial))
         self._end(trial, outcome)
 

@@ -11,10 +11,11 @@ from typing import Any
 from orchestrator import look, process
 from orchestrator.config import Settings
 from orchestrator.core import observations as obs
+from orchestrator.core.item import Item
 from orchestrator.core.names import AttemptId, Identity
 from orchestrator.core.plan import Plan
 from orchestrator.core.retry import default_rules
-from orchestrator.core.spec import RetryRule, Spec
+from orchestrator.core.spec import Foreach, RetryRule, Spec
 from orchestrator.engine import Engine
 from orchestrator.errors import StateUnwritable
 from orchestrator.store.asks import Petition
@@ -66,14 +67,35 @@ class Sim(World):
             tokens = {
                 pool: share.randint(1, many) for pool, many in self.settings.pools.items() if share.random() < 0.4
             }
+            fans = self._draw_fan(share)
             specs.append(
-                Spec(number, f"p{number}", "phases/all.toml", 1, run="true", needs=needs, retries=retries, pools=tokens)
+                Spec(
+                    number,
+                    f"p{number}",
+                    "phases/all.toml",
+                    1,
+                    run="true",
+                    needs=needs,
+                    retries=retries,
+                    pools=tokens,
+                    **fans,
+                )
             )
-        self.plan = Plan(specs, look.rules_of(self.settings), "digest")
         self.scripts = {
             number: [self._draw_script() for _ in range(draw.choice((0, 1, 1, 2, 4)))] for number in numbers
         }
         self.never = {number for number in numbers if draw.random() < 0.04}  # always fail
+        self.plan = Plan(
+            [spec.replace(foreach=None, max_parallel=None, fail_fast=False, fail_after=None) if spec.number in self.never else spec for spec in specs],
+            look.rules_of(self.settings), "digest",
+        )  # fmt: skip
+
+    def _draw_fan(self, draw: random.Random) -> dict[str, Any]:
+        if draw.random() > 0.2:
+            return {}
+        fails = draw.choice(({}, {"fail_fast": True}, {"fail_after": 0.5}, {"fail_after": 1.0}))
+        foreach = Foreach(tuple(f"item {one}" for one in range(draw.choice((0, 1, 3, 5)))))
+        return {"foreach": foreach, "max_parallel": draw.choice((None, 1, 2)), **fails}
 
     def _draw_script(self) -> Script:
         draw, seconds = self.random, self.random.choice((0.05, 1.0, 4.0, 12.0, 14.9))
@@ -84,6 +106,8 @@ class Sim(World):
         return Script(seconds, code, stubborn=kind < 0.3, stuck=kind > 0.96)
 
     def script(self, attempt: AttemptId) -> Script:
+        if isinstance(attempt.phase, Item) and attempt.phase not in self.scripts:
+            self.scripts[attempt.phase] = [self._draw_script() for _ in range(self.random.choice((0, 0, 1, 2)))]
         waiting = self.scripts.get(attempt.phase)
         if waiting and not self.calm:
             return waiting.pop(0)
@@ -267,7 +291,7 @@ class Sim(World):
 
     def _ask(self) -> None:
         verb, number = self.random.choice((("cancel", None), ("cancel", 1), ("cancel", 1), ("retry", 1), ("retry", 1)))
-        number = number and self.random.choice([*self.plan.specs, 99])
+        number = number and self.random.choice([*self.plan.specs, *self.rules.plan.items, 99])
         if verb == "retry" and self.asked and self.chance(0.2):
             self._ask_again()
             return

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from orchestrator.core import events as ev
+from orchestrator.core.agenda import begins_anew
 from orchestrator.core.draft import Decision
 from orchestrator.core.events import Event
+from orchestrator.core.item import phase_of
 from orchestrator.core.names import AttemptId, epoch
 from orchestrator.core.state import State
 from orchestrator.core.stuck import PRESS_EVERY
@@ -43,6 +45,8 @@ class Rules(Ledger):
             self._check(event)
             self.state.apply(event, now)
             self._remember(event)
+            if begins_anew(self.plan, [event]):
+                self.plan = self.plan.spread(self.state)
 
     def reopened(self, state: State, seq: int) -> None:
         """Whoever opens the state finds all that was acknowledged, and of what was not, all or nothing."""
@@ -70,17 +74,27 @@ class Rules(Ledger):
             return
         for number, (_, latest, _) in self.due.items():
             is_free = number in state.run.scope and all(state.phase(need).is_done for need in self.plan.needs[number])
-            is_free = is_free and not self._short(number)
+            is_free = is_free and not self._short(number) and self._may_go_on(number)
             if is_free and not engine.mode.no_wait and wait > SLACK and world.time + wait > latest + SLACK:
                 raise self.breaks(rule.AWAKE, f"{number} is due at {latest:.3f}, and the loop sleeps for {wait:.3f}")
         ready = [
             number
-            for number in self.plan.specs
+            for number in self.plan.needs
             if state.phase(number).status == "pending" and number in state.run.scope and not self._short(number)
+            if self._may_go_on(number)
         ]
         for number in ready:
-            if wait > 0.001 and all(state.phase(need).is_done for need in self.plan.needs[number]):
+            if wait > 0.001 and all(self._has_ended(need, number) for need in self.plan.needs[number]):
                 raise self.breaks(rule.AWAKE, f"{number} could start, and the loop sleeps for {wait:.3f}")
+
+    def _has_ended(self, need: int, number: int) -> bool:
+        """What is done; or of items that it may come to gather, what is over."""
+        phase = self.state.phase(need)
+        return phase.is_done or (phase_of(need) == number and phase.status in ("failed", "cancelled"))
+
+    def _may_go_on(self, number: int) -> bool:
+        """Items are begun only while their phase waits for them."""
+        return phase_of(number) == number or self.state.phase(phase_of(number)).status == "pending"
 
     def check_step(self, engine: Any) -> None:
         if self.mode.starts and len(self.state.live) > max(self.mode.jobs, self.taken_over):
@@ -96,7 +110,7 @@ class Rules(Ledger):
 
     def _short(self, *more: int) -> list[str]:
         """The pools of which more would be held than there are, if these phases ran besides."""
-        taken = [self.plan.specs[number].pools for number in (*self.state.live, *more) if number in self.plan.specs]
+        taken = [spec.pools for number in (*self.state.live, *more) if (spec := self.plan.spec(number)) is not None]
         pools = self.plan.rules.pools
         return [pool for pool in pools if sum(tokens.get(pool, 0) for tokens in taken) > pools[pool]]
 
@@ -140,6 +154,9 @@ class Rules(Ledger):
     def check_exit(self, code: int, *, no_wait: bool) -> None:
         run = self.state.run
         places = {self.state.phase(number).status for number in self.plan.specs if number in run.scope}
+        places |= {
+            self.state.phase(one).status for one in self.plan.items if one in run.scope and self._may_go_on(one)
+        } & {"retry_wait"}
         if run.stopping:
             right = run.stopping_code
         elif places <= {"completed"}:

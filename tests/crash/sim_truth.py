@@ -9,6 +9,8 @@ from typing import Any
 from orchestrator.core import events as ev
 from orchestrator.core.draft import Decision, Mode
 from orchestrator.core.events import Event
+from orchestrator.core.fanout import may_fail
+from orchestrator.core.item import Item, phase_of
 from orchestrator.core.names import AttemptId
 from orchestrator.core.outcome import NEVER_STARTED, STOPPED, TIMED_OUT, Outcome, failure_of
 from orchestrator.core.plan import Plan
@@ -46,6 +48,7 @@ LOOK = "readers show what recovery would write (§5.6)"
 LOOK_ONLY = "readers write nothing (§5.6)"
 ONE_LINE = "a decision is one line (§5.1)"
 GHOSTS = "news of an older attempt is answered with a stop (§3)"
+ITEMS = "what fans out is gathered when its items have ended (O17)"
 KNOWN = "deadlines are judged after the exits already known (§3)"
 SLACK = 0.011  # times on disk have milliseconds, and timers fire a little late
 
@@ -147,7 +150,7 @@ class Ledger:
         number, state = event.number, self.state
         if not self.mode.starts:
             raise self.breaks(NO_START_IN_TURN, f"{number}.{event.attempt}")
-        if number in self.held:
+        if number in self.held or phase_of(number) in self.held:
             raise self.breaks(STOPPING, f"{number}.{event.attempt} is intended, and was cancelled")
         if state.run.stopping:
             raise self.breaks(STOPPING, f"{number}.{event.attempt} is intended: {state.run.stopping}")
@@ -187,7 +190,8 @@ class Ledger:
         number, code = event.number, event.failure.code
         rule = self.plan.rules.retry.get(code)
         used = self.interruptions[number] if code == "INTERRUPTED" else self.charges[number]
-        spec = self.plan.specs[number]
+        spec = self.plan.spec(number)
+        assert spec is not None
         most = 0 if rule is None else rule.tries
         if spec.retries is not None and code != "INTERRUPTED" and CODES[code].retry is not None:
             most = spec.retries
@@ -241,8 +245,38 @@ class Ledger:
             raise self.breaks(OUTCOME, f"{attempt} is recorded as interrupted, and it was written down how it ended")
 
     def _check_PhaseReset(self, event: ev.PhaseReset) -> None:
-        if event.number in self.finished and event.why != "--force":
+        if event.number in self.finished and event.why != "--force" and event.items is None:
             raise self.breaks(FINAL, f"{event.number} was finished, and is reset: {event.why}")
+
+    # ---- what fans out
+
+    def _check_FannedOut(self, event: ev.FannedOut) -> None:
+        foreach = self.plan.specs[event.number].foreach
+        if foreach is None or event.items != foreach.items:
+            raise self.breaks(ITEMS, f"{event.number} fans out to {event.items}")
+        missing = [need for need in self.plan.needs[event.number] if not self.state.phase(need).is_done]
+        if missing:
+            raise self.breaks(NEEDS, f"{event.number} fans out, and {missing} are not done")
+
+    def _check_Gathered(self, event: ev.Gathered) -> None:
+        phases = [self.state.phase(one) for one in self._items_of(event.number)]
+        done = [phase.status == "completed" for phase in phases]
+        if [not one for one in done] != [place in event.failed for place in range(len(phases))]:
+            raise self.breaks(ITEMS, f"{event.number} is gathered, failed {event.failed}: {[p.status for p in phases]}")
+        if len(event.failed) > may_fail(self.plan.specs[event.number], len(phases)):
+            raise self.breaks(ITEMS, f"{event.number} bears {len(event.failed)} of {len(phases)} that failed")
+        if event.result != [(phase.outputs or {}).get("result") for phase in phases]:
+            raise self.breaks(TRUE_END, f"{event.number} is recorded with {event.result}")
+        if any(phase.status not in ("completed", "failed", "cancelled") for phase in phases):
+            raise self.breaks(ITEMS, f"{event.number} is gathered, and not all has ended")
+
+    def _check_GatherFailed(self, event: ev.GatherFailed) -> None:
+        missed = [self.state.phase(one).status in ("failed", "cancelled") for one in self._items_of(event.number)]
+        if sum(missed) <= may_fail(self.plan.specs[event.number], len(missed)):
+            raise self.breaks(ITEMS, f"{event.number} has failed: {sum(missed)} of {len(missed)} did")
+
+    def _items_of(self, number: int) -> list[Item]:
+        return self.plan.items_of.get(number, [])
 
     # ---- what the rules remember of it
 
@@ -262,13 +296,17 @@ class Ledger:
             attempt = AttemptId(self.state.run.id, event.number, event.attempt)
             self.truth(attempt).stop_asked = True
             self.stops.setdefault(attempt, self.world.time)
-        elif isinstance(event, ev.PhaseCompleted):
+        elif isinstance(event, ev.PhaseCompleted | ev.Gathered):
             self.finished.add(event.number)
             self.charges[event.number] = self.interruptions[event.number] = 0
         elif isinstance(event, ev.PhaseReset):
-            self.finished.discard(event.number)
-            self.held.discard(event.number)
-            self.charges[event.number], self.interruptions[event.number] = 0, event.interruptions
+            of = self._items_of(event.number)
+            for again in (event.number, *(one for one in of if event.items is None or one.index in event.items)):
+                self.finished.discard(again)
+                self.held.discard(again)
+                self.due.pop(again, None)
+                self.charges[again] = self.interruptions[again] = 0
+            self.interruptions[event.number] = event.interruptions
         elif isinstance(event, (ev.RetryScheduled, ev.PhaseFailed, ev.PhaseRecovered, ev.PhaseMended)):
             self._charge(event)
         if isinstance(event, ev.RetryScheduled):

@@ -239,7 +239,7 @@ class Driver:
             or self.rules.interruptions[number] > self.world.settings.retry["INTERRUPTED"].tries
         ):
             return not phase.is_live
-        return any(self._is_hopeless(need) for need in self.world.plan.needs[number])
+        return any(self._is_hopeless(need) for need in self.rules.plan.needs[number])
 
     def _check_nothing_left(self) -> None:
         world = self.world
