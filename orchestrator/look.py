@@ -145,6 +145,7 @@ class Look:
 def decision_of_recovery(plan: Plan, state: State, findings: list[Finding]) -> Decision:
     moment = clock.System().moment()
     batch = reconcile(state, findings, moment.now)
+    plan = plan.spread(state)
     return decide(plan, state, Agenda(plan, state, moment), batch, moment, TURN_MODE)
 
 

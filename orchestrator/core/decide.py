@@ -36,6 +36,8 @@ def decide(
         draft.reason = observation.told()
         _HANDLERS[type(observation)](draft, observation)
     _cast_net(draft)
+    for number in fanning.give_up_early(draft):
+        _fail_fast(draft, number)
     if mode.starts and not draft.opened and not draft.is_over:
         for number in fanning.gather(draft):
             _fail_fast(draft, number)
@@ -129,10 +131,8 @@ def _failed(draft: Draft, number: int, failure: Failure, duration: float) -> Non
 
 def _fail_fast(draft: Draft, number: int) -> None:
     if isinstance(number, Item):
-        if not fanning.item_failed(draft, number):
-            return
-        number = number.phase
-    if draft.mode.fail_fast and not draft.stopping:
+        draft.failed_items.append(number)  # judged when all the news are in
+    elif draft.mode.fail_fast and not draft.stopping:
         why = f"phase {number} failed, and --fail-fast was asked for"
         draft.stop_run(why, FAILED_FAST)
         draft.stop_all(why)

@@ -50,6 +50,7 @@ class Draft:
         self.answers = dict[str, tuple[bool, str]]()
         self.pressed: list[int] = []
         self.recovered: list[int] = []
+        self.failed_items: list[Item] = []
         self.reason = ""  # what the events that are noted now follow from
         self._events: list[ev.Event] = []
         self._reasons: list[str] = []

@@ -67,16 +67,17 @@ def _gather_one(draft: Draft, number: int) -> bool:
     return True
 
 
-def item_failed(draft: Draft, number: Item) -> bool:
-    """Whether its phase has failed by it: then no other item is begun in this very decision."""
-    owner = number.phase
-    spec, items = draft.plan.specs.get(owner), draft.plan.items_of.get(owner, [])
-    if spec is None or draft.phase(owner).status != PENDING or not ends_early(spec, draft.mode.fail_fast):
-        return False
-    if draft.agenda.missed(owner) + draft.missed_now(owner) <= may_fail(spec, len(items)):
-        return False
-    give_up(draft, owner, [item for item in items if draft.phase(item).status in MISSED])
-    return True
+def give_up_early(draft: Draft) -> list[int]:
+    """Those that have failed although not all of their items have ended: no other is begun in this very decision."""
+    given_up = []
+    for number in sorted({item.phase for item in draft.failed_items}):
+        spec, items = draft.plan.specs.get(number), draft.plan.items_of.get(number, [])
+        if spec is None or draft.phase(number).status != PENDING or not ends_early(spec, draft.mode.fail_fast):
+            continue
+        if draft.agenda.missed(number) + draft.missed_now(number) > may_fail(spec, len(items)):
+            give_up(draft, number, [item for item in items if draft.phase(item).status in MISSED])
+            given_up.append(number)
+    return given_up
 
 
 def give_up(draft: Draft, number: int, missed: list[Item]) -> None:

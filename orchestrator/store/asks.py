@@ -15,6 +15,7 @@ from typing import Any
 
 from orchestrator import clock, disk, process
 from orchestrator.core import formats
+from orchestrator.core.item import number_of
 from orchestrator.core.names import Identity, iso
 from orchestrator.core.observations import Asked
 from orchestrator.errors import StateDamaged
@@ -197,7 +198,7 @@ def parse(path: Path) -> Asked | None:
         number = data.get("number")
         if data["ask"] != path.stem:  # its answer would be laid where nobody looks
             raise ValueError(f"it calls itself {data['ask']}")
-        number = None if number is None else int(number)
+        number = None if number is None else number_of(number)
         why, options = data.get("why", ""), data.get("options", [])
         return Asked(path.stem, str(data["verb"]), str(data["by"]), number, str(why), tuple(map(str, options)))
     except (OSError, StateDamaged, *formats.MALFORMED):

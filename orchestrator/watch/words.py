@@ -264,10 +264,19 @@ def hints(event: ev.RunEnded, state: State, plan: Plan) -> list[str]:
         number, why = next(iter(stays.items()))
         return [f"{INDENT}next: `orch logs {number}` shows what it printed; it was {why}"]
     if failed:
-        return [f"{INDENT}next: `orch logs {failed[0]}` shows what it printed; `orch run` runs what failed again"]
+        shown = _with_log(failed[0], state)
+        return [f"{INDENT}next: `orch logs {shown}` shows what it printed; `orch run` runs what failed again"]
     if event.verdict == "cancelled":
         return [f"{INDENT}next: `orch run` goes on from here"]
     return [f"{INDENT}next: `orch status` shows it; `orch run --new` does it all again"]
+
+
+def _with_log(number: int, state: State) -> str:
+    """Of a phase that fans out the first item that failed, in quotes: brackets mean something to a shell."""
+    if state.phase(number).items is None:
+        return str(number)
+    failed = sorted(one for one in state.items if one.phase == number and state.phase(one).status == FAILED)
+    return f"'{failed[0]}'" if failed else str(number)
 
 
 def counted(many: int, one: str, several: str = "") -> str:

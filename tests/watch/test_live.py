@@ -12,8 +12,10 @@ from orchestrator import clock
 from orchestrator.core import events as ev
 from orchestrator.core import observations as obs
 from orchestrator.core.draft import Decision
+from orchestrator.core.item import item
 from orchestrator.core.names import Moment
 from orchestrator.core.outcome import EXITED, Failure, Outcome
+from orchestrator.core.spec import Foreach
 from orchestrator.watch import live as live_module
 from orchestrator.watch.live import LiveView
 from orchestrator.watch.outlet import MOST, Outlet
@@ -474,3 +476,16 @@ def test_the_summary_names_what_ran_was_kept_and_failed(plainly: Callable[..., A
         "failed: 2 p2 (CONFIGURATION)",
         "next: `orch logs 2` shows what it printed; `orch run` runs what failed again",
     ]
+
+
+def test_a_phase_that_fans_out_is_one_line_with_how_many_of_how_many(on_stage: Callable[..., Stage]) -> None:
+    keys = {"foreach": Foreach(tuple(range(40))), "retries": 0}
+    stage = on_stage(Case({1: (), 2: (1,)}, jobs=3, keys={1: keys}))
+    stage.step().step(started(item(1, 0)), started(item(1, 1)))
+    fine, bad = obs.Ended(an(item(1, 0)), FINE), Outcome(EXITED, 1, failure=Failure("FAILED", "no", log="its.log"))
+    lines = stage.step(fine, obs.Ended(an(item(1, 1)), bad), after=5.0).look()
+    shown = line_of(lines, "1/40 items")
+    assert "1 p1" in shown and "2%" in shown and "1/40 items, 3 running, 1 FAILED" in shown, lines
+    assert "1[1] p1  FAILED: no" in line_of(lines, "FAILED: no"), "what failed is said above"
+    assert not [line for line in lines if "1[2]" in line], lines
+    assert "0/2 done" in lines[-1]
