@@ -35,7 +35,7 @@ def decide(
         draft.reason = observation.told()
         _HANDLERS[type(observation)](draft, observation)
     _cast_net(draft)
-    if mode.starts and not draft.opened and not draft.stopping and not draft.is_over:
+    if mode.starts and not draft.opened and not draft.stopping and not draft.is_over and not draft.paused:
         _start_what_is_due(draft)
     if mode.starts and not draft.opened and not draft.ended:
         _end_if_over(draft)
@@ -45,13 +45,17 @@ def decide(
 def next_wake(state: State, agenda: Agenda, mode: Mode, moment: Moment) -> float:
     """Seconds until something is due by itself. A due retry without a free slot is not: an end will wake us."""
     times = [watch.strikes_at - moment.tick for watch in agenda.watches.values()]
-    if mode.starts and not state.run.stopping and len(state.live) < mode.jobs and state.run.verdict is None:
+    if mode.starts and not state.run.stopping and len(state.live) < mode.jobs and _may_start(state):
         left = agenda.free_tokens(state.live)
         if mode.agent and next(agenda.next_ready(left), None) is not None:
             return 0.0
         if agenda.waiting and mode.agent and not mode.no_wait:
             times += agenda.next_due(left, moment.tick)
     return max(0.0, min(times, default=3600.0))
+
+
+def _may_start(state: State) -> bool:
+    return state.run.verdict is None and state.run.paused is None
 
 
 def is_over(state: State, mode: Mode) -> bool:
@@ -209,6 +213,7 @@ def _run_asked(draft: Draft, seen: obs.RunAsked) -> None:
     if fresh or run.plan != draft.plan.digest:
         draft.note_run(ev.PlanAdopted(draft.plan.digest, draft.plan.titles()))
     draft.opened = True
+    draft.paused = draft.paused and not fresh
     if not fresh:
         _reset_for_another_call(draft, seen)
 
@@ -291,14 +296,14 @@ def _end_if_over(draft: Draft) -> None:
     if draft.stopping:
         code = draft.stopping_code
         verdict = "failed" if draft.mode.fail_fast and FAILED in _statuses(draft) else "cancelled"
-    elif draft.startable(1):
-        return  # a slot or an agent will be there for it
-    elif draft.has_waiting():
-        if not draft.mode.no_wait:
-            return
-        verdict, code = "waiting", 1 if FAILED in _statuses(draft) else 3
     else:
-        verdict, code = _verdict(draft)
+        could_start, is_due_later = bool(draft.startable(1)), draft.has_waiting()
+        if could_start and not draft.paused:
+            return  # a slot or an agent will be there for it
+        waits = could_start or is_due_later
+        if waits and not draft.mode.no_wait:
+            return
+        verdict, code = ("waiting", 1 if FAILED in _statuses(draft) else 3) if waits else _verdict(draft)
     draft.reason = draft.stopping or "nothing is left to do" + (" now" if verdict == "waiting" else "")
     draft.note_run(ev.RunEnded(verdict, code))
     draft.ended = True

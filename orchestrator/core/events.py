@@ -98,6 +98,17 @@ class RunStopping(Event):
     exit_code: int
 
 
+class RunPaused(Event):
+    """Nothing new starts until it is resumed; what runs goes on."""
+
+    by: str
+    why: str = ""
+
+
+class RunResumed(Event):
+    by: str
+
+
 class RunEnded(Event):
     verdict: str  # completed, failed, cancelled, waiting
     exit_code: int
@@ -198,8 +209,16 @@ class PhaseCancelled(PhaseEvent):
     duration_seconds: float = 0.0
 
 
+class PhaseSkipped(PhaseEvent):
+    """It counts as done, because a person says so."""
+
+    by: str
+    why: str
+
+
 class PhaseReset(PhaseEvent):
     """To be run again, with fresh tries."""
 
     why: str
     interruptions: int = 0  # how many of its last attempts in a row were interrupted
+    forgotten: bool = False  # as if it had never run in this run

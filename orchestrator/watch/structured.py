@@ -96,6 +96,8 @@ _NAMES: dict[type[ev.Event], str] = {
     ev.RunStarted: "run_start",
     ev.RunContinued: "run_continue",
     ev.RunStopping: "run_stopping",
+    ev.RunPaused: "run_paused",
+    ev.RunResumed: "run_resumed",
     ev.RunEnded: "run_end",
     ev.AgentEngaged: "agent_engaged",
     ev.AgentLeft: "agent_left",
@@ -109,5 +111,6 @@ _NAMES: dict[type[ev.Event], str] = {
     ev.PhaseRecovered: "phase_recovered",
     ev.PhaseMended: "phase_mended",
     ev.PhaseCancelled: "phase_cancelled",
+    ev.PhaseSkipped: "phase_skipped",
     ev.PhaseReset: "phase_reset",
 }

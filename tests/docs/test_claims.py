@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import shlex
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -111,7 +112,7 @@ def commands() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("document", "text"), commands(), ids=lambda text: text)
 def test_every_command_that_is_named_can_be_typed(document: str, text: str) -> None:
-    words = [_typed(word) for word in text.split()[1:]]
+    words = [_typed(word) for word in shlex.split(text)[1:]]
     command: Any = get_command(application())
     with command.make_context("orch", [], resilient_parsing=True) as context:
         if words[0].startswith("--"):

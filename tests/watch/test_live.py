@@ -474,3 +474,16 @@ def test_the_summary_names_what_ran_was_kept_and_failed(plainly: Callable[..., A
         "failed: 2 p2 (CONFIGURATION)",
         "next: `orch logs 2` shows what it printed; `orch run` runs what failed again",
     ]
+
+
+def test_a_paused_run_says_so_and_how_it_goes_on(on_stage: Callable[..., Stage]) -> None:
+    stage = on_stage(Case({1: (), 2: (1,)}))
+    stage.step(started(1)).step(obs.Asked("k", "pause", "ann", why="moving"))
+    assert "0/2 done  0s" in line_of(stage.look(), "PAUSED: orch resume")
+    assert "by ann: moving; 1 attempt in hand, nothing new starts" in line_of(stage.look(), "moving")
+    stage.size = (50, 24)
+    assert stage.look(2.0)[-1].endswith("PAUSED")
+    stage.step(obs.Asked("l", "skip", "ann", 2, "by hand")).step(obs.Asked("m", "resume", "ann"))
+    shown = stage.look()
+    assert "resumed   by ann" in line_of(shown, "resumed") and "2 p2  by ann: by hand" in line_of(shown, "skipped")
+    assert "1/2 " in shown[-1] and "PAUSED" not in shown[-1]
