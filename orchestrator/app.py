@@ -18,7 +18,6 @@ from orchestrator.bridge.survey import survey
 from orchestrator.config import Settings
 from orchestrator.core import observations as obs
 from orchestrator.core.actions import Action, AnswerAsk, ListFiles
-from orchestrator.core.draft import Mode
 from orchestrator.core.eta import Eta
 from orchestrator.core.events import Event, Scope
 from orchestrator.core.graph import closure
@@ -203,7 +202,7 @@ class Holding:
         """All of recovery: what the world says, as observations, decided and written in one turn of the loop."""
         findings = self.bridge.take_over(survey(self.system, self.state.agents))
         gone = {finding.agent for finding in findings if finding.life == DEAD}
-        hidden = {finding.agent for finding in findings if finding.life == UNKNOWABLE}
+        self._hidden = {one.agent: one.identity for one in findings if one.life == UNKNOWABLE and one.identity}
         orphans = [
             Identity(phase.pid, phase.ticks, self.me.boot, self.me.host)
             for phase in map(self.state.phase, self.state.live)
@@ -214,7 +213,7 @@ class Holding:
         if batch:
             self.found.events = self.engine.step(batch).events
         self.bridge.clear(gone)
-        untold = [number for number in self.state.live if self.state.phase(number).agent in hidden]
+        untold = [number for number in self.state.live if self.state.phase(number).agent in self._hidden]
         self.found.untold = dict.fromkeys(sorted(untold), self.state.run.stale_after)
 
     def _was_here(self, agent: str | None) -> bool:
@@ -226,12 +225,20 @@ class Holding:
         self.inbox.every(self.bridge.tend)
         self.inbox.every(self._look_at_asks)
         if self.asks.bell is not None:
-            self.inbox.watch(self.asks.bell, lambda: list(self.asks.take()))
+            self.inbox.watch(self.asks.bell, self.asked)
 
     def _look_at_asks(self) -> float:
-        for ask in self.asks.take():
+        for ask in self.asked():
             self.inbox.put(ask)
         return POLL
+
+    def asked(self) -> list[obs.Observation]:
+        """What is asked now; whoever could not be told to be alive when the lock was taken is looked at once more."""
+        asks = list[obs.Observation](self.asks.take())
+        if asks and self._hidden:
+            untold = (agent for agent, who in self._hidden.items() if process.is_alive(who) == UNKNOWABLE)
+            self.engine.mode = self.engine.mode.replace(hidden=tuple(untold))
+        return asks
 
     def _agent_settings(self, plan: Plan) -> dict[str, object]:
         files = {spec.file: spec.digest for spec in plan.specs.values() if spec.run is None and not spec.broken}
@@ -288,7 +295,9 @@ def run(
 def _begin(holding: Holding, scope: Scope, options: RunOptions) -> None:
     now = clock.now()
     engine = holding.engine
-    engine.mode = Mode(starts=True, jobs=holding.settings.jobs, no_wait=options.no_wait, fail_fast=options.fail_fast)
+    engine.mode = engine.mode.replace(
+        starts=True, jobs=holding.settings.jobs, no_wait=options.no_wait, fail_fast=options.fail_fast
+    )
     asked = obs.RunAsked(
         new_run_id(now), scope, holding.me, holding.command, options.new, options.force, options.due or iso(now)
     )
@@ -332,7 +341,10 @@ def _closed(plan: Plan, state: State, options: RunOptions) -> Scope:
 def nothing_to_do(plan: Plan, state: State, scope: Scope, options: RunOptions) -> bool:
     if options.new or options.force or not state.run.id:
         return False
-    return all(state.phase(number).is_done for number in plan.specs if number in scope)
+    if not all(state.phase(number).is_done for number in plan.specs if number in scope):
+        return False
+    run = state.run  # what was skipped, or approved, after it had ended: it has come to another end
+    return run.verdict == "completed" or not all(state.phase(n).is_done for n in plan.specs if n in run.scope)
 
 
 def new_run_id(now: float) -> str:
@@ -351,7 +363,7 @@ def ask_in_turn(root: Path, settings: Settings) -> bool:
     """Take the lock if it is free, answer the asks that are there, and end what they end. False: it is not free."""
     try:
         with Holding(root, settings, lambda: known_plan(root, settings), TURN, ends_hung=False) as holding:
-            for ask in holding.asks.take():
+            for ask in holding.asked():
                 holding.inbox.put(ask)
             holding.engine.run()
             return True

@@ -53,7 +53,8 @@ class Engine:
         else:
             for number, before, after in moves:
                 self.agenda.follow(number, before, after, self.store.state, moment)
-        if self.mode.starts and (self.agenda.count_ready or self.agenda.waiting):
+        may_start = self.mode.starts and self.store.state.run.paused is None
+        if may_start and (self.agenda.count_ready or self.agenda.waiting):
             self.hands.prepare()
 
     def _patience(self) -> float:

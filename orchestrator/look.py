@@ -86,6 +86,8 @@ class Look:
     @property
     def eta(self) -> Eta | None:
         """What the loop itself expects; only of a run that is alive."""
+        if self.state.run.paused is not None:
+            return None
         if not self.is_alive or self.is_hung or self.pulse is None or self.pulse.identity != self.state.run.owner:
             return None
         return self.pulse.eta
@@ -95,12 +97,16 @@ class Look:
         run = self.state.run
         if not run.id:
             return "none"
+        if self.is_alive and run.paused is not None:
+            return "paused"
         if self.is_alive:
             return "running" if self.state.live or not self._waits() else "waiting"
         if self.state.live:
             return "detached"
         if run.verdict is None:
             return "interrupted"
+        if run.paused is not None:
+            return "paused"
         return "waiting" if run.verdict == "waiting" else "finished"
 
     def _waits(self) -> bool:

@@ -30,6 +30,10 @@ COMMANDS: dict[str, dict[str, str]] = {
     "Act": {
         "cancel": "End the run, or phase N, and all that it started.",
         "retry": "Have phase N run again now, with fresh tries.",
+        "pause": "Start nothing new; what runs goes on.",
+        "resume": "Let a paused run go on.",
+        "skip": "Count phase N as done.",
+        "reset": "Have phases as if they had never run.",
     },
     "Set up": {
         "init": "Begin a project from a template.",

@@ -41,7 +41,7 @@ def command(
     force: Annotated[bool, typer.Option("--force", help="Run what is in the range whatever its state.")] = False,
     jobs: Annotated[int | None, typer.Option("--jobs", "-j", metavar="N", help="How many at the same time.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
-    no_wait: Annotated[bool, typer.Option("--no-wait", help="Leave with 3 where only a later retry is left.")] = False,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Leave with 3 where nothing is left but to wait.")] = False,
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast/--keep-going", help="End all at the first phase that fails for good.")
     ] = False,

@@ -66,6 +66,7 @@ def document(look: Look) -> dict[str, Any]:
             "alive": look.is_alive, "hung": look.is_hung, "stopped": look.owner == process.STOPPED,
             "started_at": run.started_at, "finished_at": run.finished_at, "verdict": run.verdict,
             "exit_code": run.exit_code, "stopping": run.stopping,
+            "paused": run.paused, "paused_at": run.paused_at,
             "heartbeat_age_seconds": round(pulse.age, 3) if pulse and look.is_alive else None,
         },
         "agents": [
@@ -120,6 +121,8 @@ def _remarks(look: Look) -> list[str]:
         remarks.append("its loop hangs: the next `orch run` or `orch recover` ends it and takes over")
     if look.is_alive and run.stopping:
         remarks.append(f"it is being ended: {run.stopping}")
+    if run.paused is not None:
+        remarks.append(f"paused {run.paused}, at {run.paused_at}; nothing new starts before `orch resume`")
     if look.run_state == "detached":
         remarks.append("the orchestrator is gone, its agent works on: `orch run` takes over, `orch cancel` ends it")
     many = len({event.number for event in look.recovery.events if isinstance(event, ev.PhaseEvent)})

@@ -92,4 +92,5 @@ class Again:
 def _without_times(look: Look) -> object:
     run, phases = look.state.run, look.state.phases
     places = [(n, p.status, p.step, p.attempt, p.retry_at) for n, p in sorted(phases.items()) if p.planned]
-    return (look.run_state, look.is_hung, look.owner, run.id, run.verdict, run.stopping, tuple(look.notices), places)
+    told = (run.id, run.verdict, run.stopping, run.paused)
+    return (look.run_state, look.is_hung, look.owner, told, tuple(look.notices), places)

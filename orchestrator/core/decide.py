@@ -41,7 +41,7 @@ def decide(
     if mode.starts and not draft.opened and not draft.is_over:
         for number in fanning.gather(draft):
             _fail_fast(draft, number)
-    if mode.starts and not draft.opened and not draft.stopping and not draft.is_over:
+    if mode.starts and not draft.opened and not draft.stopping and not draft.is_over and not draft.paused:
         fanning.fan_out(draft)
         _start_what_is_due(draft)
     if mode.starts and not draft.opened and not draft.ended:
@@ -54,7 +54,7 @@ def next_wake(state: State, agenda: Agenda, mode: Mode, moment: Moment) -> float
     times = [watch.strikes_at - moment.tick for watch in agenda.watches.values()]
     if mode.starts and state.run.verdict is None and _has_only_to_look_again(state, agenda):
         return 0.0
-    if mode.starts and not state.run.stopping and len(state.live) < mode.jobs and state.run.verdict is None:
+    if mode.starts and not state.run.stopping and len(state.live) < mode.jobs and _may_start(state):
         left = agenda.free_tokens(state.live)
         if mode.agent and next(agenda.next_ready(left), None) is not None:
             return 0.0
@@ -65,9 +65,13 @@ def next_wake(state: State, agenda: Agenda, mode: Mode, moment: Moment) -> float
 
 def _has_only_to_look_again(state: State, agenda: Agenda) -> bool:
     """Items are to be found or gathered, or nothing at all is left, which the next decision says."""
-    if agenda.to_gather or (agenda.to_fan_out and not state.run.stopping):
+    if agenda.to_gather or (agenda.to_fan_out and not state.run.stopping and _may_start(state)):
         return True
-    return not state.live and not agenda.count_ready and not agenda.waiting
+    return not (state.live or agenda.count_ready or agenda.waiting or agenda.to_fan_out)
+
+
+def _may_start(state: State) -> bool:
+    return state.run.verdict is None and state.run.paused is None
 
 
 def is_over(state: State, mode: Mode) -> bool:
@@ -227,6 +231,7 @@ def _run_asked(draft: Draft, seen: obs.RunAsked) -> None:
     if fresh or run.plan != draft.plan.digest:
         draft.note_run(ev.PlanAdopted(draft.plan.digest, draft.plan.titles()))
     draft.opened = True
+    draft.paused = draft.paused and not fresh
     if not fresh:
         _reset_for_another_call(draft, seen)
 
@@ -237,16 +242,13 @@ def _reset_for_another_call(draft: Draft, seen: obs.RunAsked) -> None:
         if number not in seen.scope or phase.is_live:
             continue
         items = fanning.missed_items(draft, number)
-        if seen.force and (phase.attempts or phase.status != "pending" or phase.items) and not _has_live(draft, number):
+        has_a_past = phase.attempts or phase.status != "pending" or phase.items
+        if seen.force and has_a_past and not fanning.live_items(draft, number):
             draft.note(ev.PhaseReset(number, "--force"))
         elif phase.status in ("failed", "cancelled") and not stays_failed(draft.plan, number, phase):
-            draft.note(ev.PhaseReset(number, f"it was {phase.status}", phase.interruptions, items))
+            draft.note(ev.PhaseReset(number, f"it was {phase.status}", phase.interruptions, items=items))
         elif phase.status == "pending" and items:
-            draft.note(ev.PhaseReset(number, "of its items some had failed", 0, items))
-
-
-def _has_live(draft: Draft, number: int) -> bool:
-    return any(isinstance(one, Item) and one.phase == number for one in draft.live())
+            draft.note(ev.PhaseReset(number, "of its items some had failed", items=items))
 
 
 def _no_agents(draft: Draft, seen: obs.NoAgents) -> None:
@@ -316,14 +318,14 @@ def _end_if_over(draft: Draft) -> None:
     if draft.stopping:
         code = draft.stopping_code
         verdict = "failed" if draft.mode.fail_fast and FAILED in _statuses(draft) else "cancelled"
-    elif draft.startable(1) or draft.concerns_fans():
-        return  # a slot or an agent will be there for it
-    elif draft.has_waiting():
-        if not draft.mode.no_wait:
-            return
-        verdict, code = "waiting", 1 if FAILED in _statuses(draft) else 3
     else:
-        verdict, code = _verdict(draft)
+        could_start, is_due_later = bool(draft.agenda.to_fan_out or draft.startable(1)), draft.has_waiting()
+        if (could_start and not draft.paused) or draft.concerns_fans():
+            return  # a slot or an agent will be there for it, or what fans out is looked at again
+        waits = could_start or is_due_later
+        if waits and not draft.mode.no_wait:
+            return
+        verdict, code = ("waiting", 1 if FAILED in _statuses(draft) else 3) if waits else _verdict(draft)
     draft.reason = draft.stopping or "nothing is left to do" + (" now" if verdict == "waiting" else "")
     draft.note_run(ev.RunEnded(verdict, code))
     draft.ended = True

@@ -25,6 +25,7 @@ class Mode(Value):
     agent: str = ""  # which agent takes new work; empty: none yet
     no_wait: bool = False
     fail_fast: bool = False  # one failure that is final ends the run
+    hidden: tuple[str, ...] = ()  # agents of whom nobody can say from here whether they live
 
 
 class Decision(Value):
@@ -46,6 +47,7 @@ class Draft:
         # A turn ends nothing that a run had begun to end: that run is over, or gone.
         self.stopping = state.run.stopping if mode.starts else None
         self.stopping_code = state.run.stopping_code or 0
+        self.paused = state.run.paused is not None
         self.over: set[AttemptId] = set()  # attempts whose end is among the news
         self.answers = dict[str, tuple[bool, str]]()
         self.pressed: list[int] = []
@@ -98,6 +100,11 @@ class Draft:
         """The run has ended before: what comes now finds nothing to end, and starts nothing."""
         return self.state.run.verdict is not None and not self.opened
 
+    def is_all_done(self) -> bool:
+        """Of what the run was asked for."""
+        numbers = self.plan.specs or (number for number, phase in self.state.phases.items() if phase.planned)
+        return all(self.phase(number).is_done for number in numbers if number in self.state.run.scope)
+
     def stop_run(self, why: str, exit_code: int) -> None:
         if self.is_over:
             return
@@ -137,7 +144,7 @@ class Draft:
 
     def concerns_fans(self) -> bool:
         """What fans out is looked at again when this decision is written, before anybody says that all is over."""
-        if self.agenda.to_fan_out or self.agenda.to_gather:
+        if self.agenda.to_gather:
             return True
         return any(isinstance(n, Item) or self.plan.fans_out(n) for n in (*self._changed, *self._delta()))
 

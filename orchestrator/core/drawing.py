@@ -12,10 +12,11 @@ MOST = 80  # more phases than this are drawn as their layers
 
 SIGNS = {
     "completed": "✓", "failed": "✗", "in_progress": "▶", "retry_wait": "↻", "cancelled": "-", "pending": "·",
+    "skipped": "»",
 }  # fmt: skip
 COLOURS = {
     "completed": "#2e7d32", "failed": "#c62828", "in_progress": "#1565c0", "retry_wait": "#b26a00",
-    "cancelled": "#6a6a6a", "pending": "#9e9e9e",
+    "cancelled": "#6a6a6a", "pending": "#9e9e9e", "skipped": "#00796b",
 }  # fmt: skip
 
 
@@ -59,9 +60,10 @@ def _folded(layers: Mapping[int, int], statuses: Mapping[int, str]) -> list[Node
 
 
 def _worst(counts: Mapping[str, int]) -> str:
-    return next(
-        (one for one in ("failed", "in_progress", "retry_wait", "cancelled", "pending") if one in counts), "completed"
-    )
+    return next(one for one in _WORST_FIRST if one in counts)
+
+
+_WORST_FIRST = ("failed", "in_progress", "retry_wait", "cancelled", "pending", "completed", "skipped")
 
 
 def text(nodes: Sequence[Node]) -> str:

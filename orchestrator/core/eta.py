@@ -21,7 +21,7 @@ from orchestrator.core.names import epoch
 from orchestrator.core.plan import Plan
 from orchestrator.core.priority import median, places
 from orchestrator.core.state import DURATIONS_KEPT, PhaseState, State
-from orchestrator.core.table import CANCELLED, COMPLETED, FAILED, PENDING, RETRY_WAIT, STOPPING
+from orchestrator.core.table import CANCELLED, COMPLETED, FAILED, PENDING, RETRY_WAIT, SKIPPED, STOPPING
 from orchestrator.core.value import Value
 
 SCENARIOS = 17  # a prime: `(a * scenario + b) % SCENARIOS` gives each of them another stratum, whatever a and b
@@ -141,8 +141,11 @@ class Forecast:
         self._turn = 0
 
     def eta(self, state: State, now: float, progress: Progress | None = None) -> Eta | None:
-        """None: nothing is known yet that it could be told from."""
+        """None: nothing is known yet that it could be told from, or nobody can know: it is paused."""
         self._follow(state)
+        if state.run.paused is not None:
+            self._ends.clear()  # nothing of them holds when it goes on
+            return None
         startable = [] if state.run.stopping else [index for index, may in enumerate(self._startable) if may]
         pool = self._pool()
         if not pool and any(not self._history[index] for index in startable):
@@ -178,7 +181,7 @@ class Forecast:
             for last in range(len(history) - 1, max(0, len(history) - 3), -1):
                 self._experience.compared(history[last], history[:last])
         self._startable[index] = phase.status in (PENDING, RETRY_WAIT) and number in self._scope
-        if phase.status in (FAILED, CANCELLED, RETRY_WAIT) or before.status in (FAILED, CANCELLED):
+        if phase.status in _TURNS or before.status in (FAILED, CANCELLED) or (before.is_done and not phase.is_done):
             self._ends.clear()  # another future than the remembered ones were played for
 
     def _pool(self) -> list[float]:
@@ -324,6 +327,7 @@ class Forecast:
         return 1 + (mixed >> 16) % (SCENARIOS - 1), b, 1 + (mixed >> 24) % (SCENARIOS - 1), d
 
 
+_TURNS = frozenset({FAILED, CANCELLED, RETRY_WAIT, SKIPPED})
 _BLANK = PhaseState()
 _UNSEEN = PhaseState()  # another object than any that a state holds
 

@@ -104,6 +104,17 @@ class RunStopping(Event):
     exit_code: int
 
 
+class RunPaused(Event):
+    """Nothing new starts until it is resumed; what runs goes on."""
+
+    by: str
+    why: str = ""
+
+
+class RunResumed(Event):
+    by: str
+
+
 class RunEnded(Event):
     verdict: str  # completed, failed, cancelled, waiting
     exit_code: int
@@ -204,6 +215,13 @@ class PhaseCancelled(PhaseEvent):
     duration_seconds: float = 0.0
 
 
+class PhaseSkipped(PhaseEvent):
+    """It counts as done, because a person says so."""
+
+    by: str
+    why: str
+
+
 class PhaseReset(PhaseEvent):
     """To be run again, with fresh tries."""
 
@@ -211,6 +229,7 @@ class PhaseReset(PhaseEvent):
 
     why: str
     interruptions: int = 0  # how many of its last attempts in a row were interrupted
+    forgotten: bool = False  # as if it had never run in this run
     items: tuple[int, ...] | None = None  # of a phase that fans out: those run again; None: it fans out anew
 
 

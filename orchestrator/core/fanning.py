@@ -93,8 +93,12 @@ def give_up(draft: Draft, number: int, missed: list[Item]) -> None:
     stop_items(draft, number, f"phase {number} has failed: {len(missed)} of its items did")
 
 
+def live_items(draft: Draft, number: int) -> list[Item]:
+    return sorted(one for one in draft.live() if isinstance(one, Item) and one.phase == number)
+
+
 def stop_items(draft: Draft, number: int, why: str) -> int:
-    mine = sorted(one for one in draft.live() if isinstance(one, Item) and one.phase == number)
+    mine = live_items(draft, number)
     for one in mine:
         draft.stop(one, why)
     return len(mine)

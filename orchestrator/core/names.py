@@ -58,6 +58,12 @@ class Identity(Value):
         return cls(pid, int(data["ticks"]), str(data["boot"]), str(data["host"]), int(data.get("serial", 0)))
 
 
+def owner_name(agent: str | None, identity: Identity | None) -> str:
+    if identity is None:
+        return f"agent {agent}"
+    return f"agent {agent} (pid {identity.pid} on {identity.host.split('/')[0]})"
+
+
 class Moment(Value):
     """What the core is told of time and chance: seconds since 1970 (UTC), seconds on a clock that nobody sets, and a
     draw from [0, 1)."""

@@ -115,7 +115,7 @@ class FilesListed(Observation):
 
 class Asked(Observation):
     ask: str
-    verb: str  # cancel, retry
+    verb: str  # cancel, retry, pause, resume, skip, reset
     by: str
     number: int | None = None
     why: str = ""

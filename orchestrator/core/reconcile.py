@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from orchestrator.core import observations as obs
-from orchestrator.core.names import AttemptId, Identity, epoch, span
+from orchestrator.core.names import AttemptId, Identity, epoch, owner_name, span
 from orchestrator.core.outcome import Outcome
 from orchestrator.core.state import State
 from orchestrator.core.value import Value
@@ -48,7 +48,7 @@ def _of_attempt(state: State, attempt: AttemptId, found: Mapping[str, Finding], 
     if finding is None:
         return [obs.NeverStarted(attempt)]  # it left in order, folder and all: it had nothing in hand
     since = phase.started_at or ""
-    owner = _name(phase.agent, finding.identity or state.agents.get(phase.agent or ""))
+    owner = owner_name(phase.agent, finding.identity or state.agents.get(phase.agent or ""))
     if finding.life == DEAD:
         return [obs.OwnerDead(attempt, owner, since, "its process is not there any more")]
     if finding.life == UNKNOWABLE:
@@ -66,9 +66,3 @@ def _gone(state: State, found: Mapping[str, Finding]) -> list[obs.Observation]:
         for agent in state.agents
         if agent not in found or found[agent].life == DEAD
     ]
-
-
-def _name(agent: str | None, identity: Identity | None) -> str:
-    if identity is None:
-        return f"agent {agent}"
-    return f"agent {agent} (pid {identity.pid} on {identity.host.split('/')[0]})"

@@ -80,6 +80,8 @@ class RunState(Value):
     exit_code: int | None = None
     stopping: str | None = None
     stopping_code: int | None = None
+    paused: str | None = None  # by whom, and why; None: it is not
+    paused_at: str | None = None
     scope: Scope = Scope()
     owner: Identity | None = None
     command: str = ""
@@ -243,7 +245,17 @@ def _cancelled(phase: PhaseState, event: ev.PhaseCancelled, at: str) -> dict[str
     }
 
 
+def _skipped(phase: PhaseState, event: ev.PhaseSkipped, at: str) -> dict[str, Any]:
+    return {
+        "finished_at": at, "duration_seconds": None, "retry_at": None, "retry_delay_seconds": None, "outputs": None,
+        "why": f"skipped by {event.by}: {event.why}",
+    }  # fmt: skip
+
+
 def _reset(phase: PhaseState, event: ev.PhaseReset, at: str) -> dict[str, Any]:
+    if event.forgotten:
+        blank = {name: value for name, value in _kept(phase).__dict__.items() if name not in ("status", "step")}
+        return {**blank, "why": event.why}
     return {
         "items": None if event.items is None else phase.items,
         "failures": 0, "retry_count": 0, "interruptions": event.interruptions, "retry_at": None,
@@ -280,6 +292,7 @@ _PHASE_FOLD: dict[type[Event], Callable[[PhaseState, Any, str], dict[str, Any]]]
     ev.PhaseRecovered: _found,
     ev.PhaseMended: _found,
     ev.PhaseCancelled: _cancelled,
+    ev.PhaseSkipped: _skipped,
     ev.PhaseReset: _reset,
     ev.FannedOut: _fanned_out,
     ev.Gathered: _gathered,
@@ -300,7 +313,7 @@ def _opened(state: State, event: Any, at: str) -> None:
 
 def _run_started(state: State, event: ev.RunStarted, at: str) -> None:
     _opened(state, event, at)
-    state.run = state.run.replace(started_at=at, calls=1, due=event.due)
+    state.run = state.run.replace(started_at=at, calls=1, due=event.due, paused=None, paused_at=None)
     for number, phase in state.phases.items():
         state._put(number, _kept(phase))
     state._forget_items()
@@ -326,8 +339,19 @@ def _run_stopping(state: State, event: ev.RunStopping, at: str) -> None:
     state.run = state.run.replace(stopping=event.why, stopping_code=event.exit_code)
 
 
+def _run_paused(state: State, event: ev.RunPaused, at: str) -> None:
+    told = f"by {event.by}" + (f": {event.why}" if event.why else "")
+    state.run = state.run.replace(paused=told, paused_at=at)
+
+
+def _run_resumed(state: State, event: ev.RunResumed, at: str) -> None:
+    state.run = state.run.replace(paused=None, paused_at=None)
+
+
 def _run_ended(state: State, event: ev.RunEnded, at: str) -> None:
     state.run = state.run.replace(finished_at=at, verdict=event.verdict, exit_code=event.exit_code)
+    if event.verdict == "completed":  # nothing is left that it could hold back
+        state.run = state.run.replace(paused=None, paused_at=None)
     kept = [one for one in state.runs if one["id"] != state.run.id]
     state.runs = [*kept, _run_record(state, event)][-RUNS_KEPT:]
     state.agents.clear()  # nothing is in their hands any more: they leave
@@ -361,6 +385,8 @@ _RUN_FOLD: dict[type[Event], Callable[[State, Any, str], None]] = {
     ev.RunContinued: _opened,
     ev.PlanAdopted: _plan_adopted,
     ev.RunStopping: _run_stopping,
+    ev.RunPaused: _run_paused,
+    ev.RunResumed: _run_resumed,
     ev.RunEnded: _run_ended,
     ev.AgentEngaged: _agent_engaged,
     ev.AgentLeft: _agent_left,

@@ -40,7 +40,7 @@ def is_about(chapters: list[Chapter], number: int) -> bool:
     return any(getattr(chapter.event, "number", None) == number for chapter in chapters)
 
 
-_FRAME = (ev.RunStarted, ev.RunContinued, ev.RunStopping, ev.RunEnded)
+_FRAME = (ev.RunStarted, ev.RunContinued, ev.RunStopping, ev.RunPaused, ev.RunResumed, ev.RunEnded)
 
 
 def _attempt(event: Any) -> str:
@@ -64,6 +64,8 @@ _SENTENCES: dict[type[ev.Event], Callable[[Any], str]] = {
     ev.RunStarted: lambda event: f"run {event.run} began: {event.scope}",
     ev.RunContinued: lambda event: f"run {event.run} went on: {event.scope}",
     ev.RunStopping: lambda event: f"the run was told to end: {event.why}",
+    ev.RunPaused: lambda event: f"the run was paused by {event.by}" + (f": {event.why}" if event.why else ""),
+    ev.RunResumed: lambda event: f"the run was resumed by {event.by}",
     ev.RunEnded: lambda event: f"this call of the run ended: {event.verdict}, exit code {event.exit_code}",
     ev.AskAnswered: lambda event: f"{event.verb} was {'accepted' if event.accepted else 'refused'}: {event.text}",
     ev.AttemptIntended: lambda event: f"{_attempt(event)} was given to agent {event.agent}",
@@ -80,10 +82,13 @@ _SENTENCES: dict[type[ev.Event], Callable[[Any], str]] = {
     ev.PhaseRecovered: lambda event: f"recovered as failed: {event.failure.message}",
     ev.PhaseMended: lambda event: f"marked as failed by the loop's own net: {event.failure.message}",
     ev.PhaseCancelled: lambda event: f"cancelled: {event.why}",
+    ev.PhaseSkipped: lambda event: f"skipped by {event.by}, so it counts as done: {event.why}",
     ev.FannedOut: lambda event: f"it fans out to {len(event.items)} {'item' if len(event.items) == 1 else 'items'}",
     ev.Gathered: lambda event: (
         f"all its items have ended: {len(event.result) - len(event.failed)} of {len(event.result)} are done"
     ),
     ev.GatherFailed: lambda event: f"failed: {event.failure.code}: {event.failure.message}",
-    ev.PhaseReset: lambda event: f"to be run again, with fresh tries: {event.why}",
+    ev.PhaseReset: lambda event: (
+        f"{'as if it had never run' if event.forgotten else 'to be run again, with fresh tries'}: {event.why}"
+    ),
 }

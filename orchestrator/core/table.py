@@ -4,15 +4,15 @@ from __future__ import annotations
 
 PENDING, RETRY_WAIT = "pending", "retry_wait"
 STARTING, RUNNING, STOPPING = "starting", "running", "stopping"  # the steps of in_progress
-COMPLETED, FAILED, CANCELLED = "completed", "failed", "cancelled"
+COMPLETED, SKIPPED, FAILED, CANCELLED = "completed", "skipped", "failed", "cancelled"
 IN_PROGRESS = "in_progress"
 
 STEPS = frozenset({STARTING, RUNNING, STOPPING})
-DONE = frozenset({COMPLETED})
-STATUSES = (PENDING, IN_PROGRESS, RETRY_WAIT, COMPLETED, FAILED, CANCELLED)
+DONE = frozenset({COMPLETED, SKIPPED})
+STATUSES = (PENDING, IN_PROGRESS, RETRY_WAIT, COMPLETED, SKIPPED, FAILED, CANCELLED)
 
 _LIVE = (STARTING, RUNNING, STOPPING)
-_REST = (PENDING, RETRY_WAIT, COMPLETED, FAILED, CANCELLED)
+_REST = (PENDING, RETRY_WAIT, COMPLETED, SKIPPED, FAILED, CANCELLED)
 
 # event -> where a phase may stand when it happens -> where it stands then
 TABLE: dict[str, dict[str, str]] = {
@@ -27,6 +27,7 @@ TABLE: dict[str, dict[str, str]] = {
     "PhaseRecovered": dict.fromkeys(_LIVE, FAILED),
     "PhaseMended": dict.fromkeys(_LIVE, FAILED),
     "PhaseCancelled": dict.fromkeys((*_LIVE, PENDING, RETRY_WAIT), CANCELLED),
+    "PhaseSkipped": dict.fromkeys((PENDING, RETRY_WAIT, FAILED, CANCELLED), SKIPPED),
     "PhaseReset": dict.fromkeys(_REST, PENDING),
     # A phase that fans out has no attempt of its own: it stays where it is until its items are done.
     "FannedOut": {PENDING: PENDING},

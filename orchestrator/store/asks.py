@@ -200,6 +200,8 @@ def parse(path: Path) -> Asked | None:
             raise ValueError(f"it calls itself {data['ask']}")
         number = None if number is None else number_of(number)
         why, options = data.get("why", ""), data.get("options", [])
-        return Asked(path.stem, str(data["verb"]), str(data["by"]), number, str(why), tuple(map(str, options)))
+        if type(why) is not str or type(options) is not list or not all(type(one) is str for one in options):
+            raise ValueError(f"why and options cannot be {why!r} and {options!r}")
+        return Asked(path.stem, str(data["verb"]), str(data["by"]), number, why, tuple(options))
     except (OSError, StateDamaged, *formats.MALFORMED):
         return None

@@ -33,18 +33,21 @@ class Heartbeat:
         self._expect = expect  # when the run will be over
         self._awake = awake
         self._told: Eta | None = None
+        self._said = ""
         self._written: float | None = None
 
     def beat(self, state: State, moment: Moment) -> float:
         """Write if it is due; returns the seconds until it is due again."""
         since = moment.tick - self._written if self._written is not None else self._every
         if since < self._every and not (since >= NEWS_APART and self._has_news(state, moment, since)):
-            return self._every - since
-        self._write(state, moment, "running", self._expect(state, moment))
+            return (self._every if self._said == _doing(state) else NEWS_APART) - since
+        self._write(state, moment, _doing(state), self._expect(state, moment))
         self._written = moment.tick
         return self._every
 
     def _has_news(self, state: State, moment: Moment, since: float) -> bool:
+        if self._said != _doing(state):
+            return True
         eta, told = self._expect(state, moment), self._told and self._told.after(since)
         if eta is None or told is None:
             return eta is not told
@@ -56,7 +59,7 @@ class Heartbeat:
         self._write(state, moment, "stopped", None)
 
     def _write(self, state: State, moment: Moment, what: str, eta: Eta | None) -> None:
-        self._told = eta
+        self._told, self._said = eta, what
         doing = [f"{number} {state.phase(number).step}" for number in sorted(state.live)][:20]
         document = {
             "state": what, **self._identity.as_dict(), "run": state.run.id, "at": iso(moment.now),
@@ -68,6 +71,10 @@ class Heartbeat:
             disk.replace(self._path, json.dumps(document).encode() + b"\n", durable=False)
         except OSError as error:
             raise unwritable(error, self._path) from error
+
+
+def _doing(state: State) -> str:
+    return "running" if state.run.paused is None else "paused"
 
 
 def _rounded(eta: Eta | None) -> dict[str, float] | None:

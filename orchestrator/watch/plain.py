@@ -21,6 +21,7 @@ from orchestrator.watch.words import clocked, closing, going_on, is_bad, told
 
 FIRST_PAUSE, LONGEST_PAUSE = 30.0, 600.0  # so long nothing is said before a line about what goes on
 NEVER = 3600.0
+PAUSED = "paused: `orch resume` lets it go on"
 
 
 class Lines(Protocol):
@@ -70,8 +71,8 @@ class PlainLines:
             return NEVER
         moment = clock.System().moment()
         if moment.tick - self._said_at >= self._pause:
-            eta = self._outlook.eta(state, moment)
-            self._say(moment, f"{going_on(self.tally, state, moment)}; {left(eta)}")
+            when = left(self._outlook.eta(state, moment)) if state.run.paused is None else PAUSED
+            self._say(moment, f"{going_on(self.tally, state, moment)}; {when}")
             self._pause = min(2 * self._pause, LONGEST_PAUSE)
         return max(0.0, self._said_at + self._pause - moment.tick)
 

@@ -246,11 +246,20 @@ def _overall(view: View) -> Row:
 
 
 def _figures(view: View) -> list[tuple[str, str]]:
-    tally, narrow, stopping = view.tally, view.width < NARROW, view.state.run.stopping
+    tally, narrow = view.tally, view.width < NARROW
     failed = len(tally.of(FAILED))
     return [
         (f"{tally.done}/{tally.total}" + ("" if narrow else " done"), ""),
         (short_span(tally.seconds(view.moment)), ""),
         (f"{failed} FAILED" if failed else "", "bad"),
-        (f"ending: {stopping}" if stopping else left(view.eta, view.width >= WIDE, narrow), ""),
+        _outlook(view, narrow),
     ]
+
+
+def _outlook(view: View, narrow: bool) -> tuple[str, str]:
+    run = view.state.run
+    if run.stopping:
+        return f"ending: {run.stopping}", ""
+    if run.paused is not None:
+        return "PAUSED" if narrow else "PAUSED: orch resume", "again"
+    return left(view.eta, view.width >= WIDE, narrow), ""

@@ -12,7 +12,7 @@ from orchestrator.core.names import Moment, span
 from orchestrator.core.outcome import Failure
 from orchestrator.core.plan import Plan, stays_failed
 from orchestrator.core.state import State
-from orchestrator.core.table import FAILED, RETRY_WAIT
+from orchestrator.core.table import COMPLETED, FAILED, PENDING, RETRY_WAIT
 from orchestrator.watch.tally import Tally
 
 TAIL_SHOWN = 10
@@ -78,7 +78,18 @@ def _counted(state: State, plan: Plan) -> str:
 
 def _opened(event: ev.RunStarted | ev.RunContinued, state: State, plan: Plan) -> list[str]:
     begins = "begins" if isinstance(event, ev.RunStarted) else "goes on"
-    return [f"run {event.run} {begins}: {event.scope}, {_counted(state, plan)} done, {event.jobs} at a time"]
+    line = f"run {event.run} {begins}: {event.scope}, {_counted(state, plan)} done, {event.jobs} at a time"
+    paused = f"PAUSED    {state.run.paused}; nothing new starts before `orch resume`"
+    return [line] if state.run.paused is None else [line, paused]
+
+
+def _paused(event: ev.RunPaused, state: State, plan: Plan) -> list[str]:
+    live = f"{counted(len(state.live), 'attempt')} in hand, " if state.live else ""
+    return [f"PAUSED    {state.run.paused}; {live}nothing new starts before `orch resume`"]
+
+
+def _resumed(event: ev.RunResumed, state: State, plan: Plan) -> list[str]:
+    return [f"resumed   by {event.by}"]
 
 
 def _intended(event: ev.AttemptIntended, state: State, plan: Plan) -> list[str]:
@@ -128,6 +139,15 @@ def _cancelled(event: ev.PhaseCancelled, state: State, plan: Plan) -> list[str]:
     return [f"cancelled {label(event.number, state)}  {event.why}"]
 
 
+def _skipped(event: ev.PhaseSkipped, state: State, plan: Plan) -> list[str]:
+    return [f"skipped   {label(event.number, state)}  by {event.by}: {event.why}"]
+
+
+def _reset(event: ev.PhaseReset, state: State, plan: Plan) -> list[str]:
+    """Only what a person forgot on purpose: the rest is seen as it starts again."""
+    return [f"reset     {label(event.number, state)}  {event.why}"] if event.forgotten else []
+
+
 def _stopping(event: ev.RunStopping, state: State, plan: Plan) -> list[str]:
     many = len(state.live)
     what = f"ending {many} {'attempt' if many == 1 else 'attempts'}; " if many else ""
@@ -166,6 +186,10 @@ _TOLD: dict[type[ev.Event], Callable[..., list[str]]] = {
     ev.PhaseRecovered: _found_dead,
     ev.PhaseMended: _found_dead,
     ev.PhaseCancelled: _cancelled,
+    ev.PhaseSkipped: _skipped,
+    ev.PhaseReset: _reset,
+    ev.RunPaused: _paused,
+    ev.RunResumed: _resumed,
     ev.RunStopping: _stopping,
     ev.FannedOut: _fanned_out,
     ev.Gathered: _gathered,
@@ -214,10 +238,13 @@ def summary(state: State, plan: Plan) -> str:
     counts: dict[str, int] = {}
     for number in plan.specs:
         if number in state.run.scope:
-            phase = state.phase(number)
-            word = "done" if phase.is_done else "not run" if phase.status == "pending" else phase.status
+            status = state.phase(number).status
+            word = _COUNTED_AS.get(status, status)
             counts[word] = counts.get(word, 0) + 1
     return ", ".join(f"{many} {word.replace('_', ' ')}" for word, many in counts.items()) or "nothing to do"
+
+
+_COUNTED_AS = {COMPLETED: "done", PENDING: "not run"}
 
 
 def _ran(tally: Tally) -> str:
@@ -258,8 +285,7 @@ def hints(event: ev.RunEnded, state: State, plan: Plan) -> list[str]:
     asked = [number for number in sorted(plan.specs) if number in state.run.scope]
     failed = [number for number in asked if state.phase(number).status == "failed"]
     if event.verdict == "waiting":
-        due = min(phase.retry_at or "" for phase in state.retrying())
-        return [f"{INDENT}the next retry is due {due}; `orch run` honours it"]
+        return [f"{INDENT}{line}" for line in _awaited(state)]
     if stays := {number: why for number in failed if (why := stays_failed(plan, number, state.phase(number)))}:
         number, why = next(iter(stays.items()))
         return [f"{INDENT}next: `orch logs {number}` shows what it printed; it was {why}"]
@@ -277,6 +303,14 @@ def _with_log(number: int, state: State) -> str:
         return str(number)
     failed = sorted(one for one in state.items if one.phase == number and state.phase(one).status == FAILED)
     return f"'{failed[0]}'" if failed else str(number)
+
+
+def _awaited(state: State) -> list[str]:
+    """What a run waits for that has ended as waiting, each with the way on."""
+    if state.run.paused is not None:
+        return [f"the run is paused {state.run.paused}: `orch resume`, then `orch run`"]
+    dues = [phase.retry_at or "" for phase in state.retrying()]
+    return [f"the next retry is due {min(dues)}; `orch run` honours it"] if dues else []
 
 
 def counted(many: int, one: str, several: str = "") -> str:

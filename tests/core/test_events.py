@@ -34,6 +34,8 @@ def test_every_event_folds(line):
     state.apply(run_started(), 0.0)
     if isinstance(event, ev.PhaseEvent) and "pending" not in TABLE[event.kind]:
         state.apply(intended(event.number, 2), 0.0)
+    if event.kind == "RunResumed":
+        state.apply(ev.RunPaused("ann"), 0.0)
     before = (state.run, dict(state.phases), dict(state.items), dict(state.agents), dict(state.answers))
     state.apply(event, 1.0)
     changed = (state.run, state.phases, state.items, state.agents, state.answers) != before

@@ -212,7 +212,7 @@ def test_another_call_runs_what_failed_again_and_keeps_the_rest():
     case.step()
     assert case.state.run.verdict == "failed"
     again = case.step(run_asked())
-    assert ev.PhaseReset(2, "it was failed", 0, (1,)) in again.events
+    assert ev.PhaseReset(2, "it was failed", items=(1,)) in again.events
     assert begun(case.step()) == ["2[1]"]
     case.step(*ended(1, attempt=2))
     assert case.step().events[0].result == [{"n": 1}] * 3

@@ -6,7 +6,7 @@ from orchestrator.core import events as ev
 from orchestrator.core.table import DONE, STATUSES, STEPS, TABLE, diagram, move
 
 LIVE = {"starting", "running", "stopping"}
-PLACES = {"pending", "retry_wait", "completed", "failed", "cancelled"} | LIVE
+PLACES = {"pending", "retry_wait", "completed", "skipped", "failed", "cancelled"} | LIVE
 
 MOVES = {
     "AttemptIntended": ({"pending", "retry_wait"}, "starting"),
@@ -19,6 +19,7 @@ MOVES = {
     "PhaseRecovered": (LIVE, "failed"),
     "PhaseMended": (LIVE, "failed"),
     "PhaseCancelled": (LIVE | {"pending", "retry_wait"}, "cancelled"),
+    "PhaseSkipped": ({"pending", "retry_wait", "failed", "cancelled"}, "skipped"),
     "PhaseReset": (PLACES - LIVE, "pending"),
     "FannedOut": ({"pending"}, "pending"),
     "Gathered": ({"pending"}, "completed"),
@@ -50,8 +51,8 @@ def test_what_happened_to_nobody_is_no_move():
         move("PhaseFailed", "on holiday")
 
 
-def test_only_completed_counts_as_done_and_steps_are_no_statuses():
-    assert {"completed"} == DONE and STEPS == LIVE
+def test_what_counts_as_done_and_that_steps_are_no_statuses():
+    assert {"completed", "skipped"} == DONE and STEPS == LIVE
     assert set(STATUSES) == (PLACES - LIVE) | {"in_progress"}
 
 

@@ -207,11 +207,13 @@ class Sim(World):
     def plan_faults(self) -> None:
         draw = self.random
         for kind, act, most in (
-            ("kill", self._kill, 2), ("power", self._power, 1), ("agent", self._kill_agent, 1), ("stop", self._stop_agent, 2),
+            ("kill", self._kill, 2), ("power", self._power, 1), ("agent", self._kill_agent, 2), ("stop", self._stop_agent, 2),
             ("cut", self._cut_connection, 2), ("late", self._late, 1), ("slow", self._slow, 1), ("full", self._full, 1),
             ("disk", self._disk, 2), ("clock", self._clock, 1), ("hide", self._hide_agent, 2), ("freeze", self._stop_orchestrator, 2), ("ask", self._ask, 3), ("signal", self._signal, 2),
         ):  # fmt: skip
             share = draw.choice((0.0, 0.5, 1.0)) if kind != "ask" else 1.0
+            if kind == "ask" and self.chance(0.15):
+                most = 25  # many shells at once
             for _ in range(draw.randint(0, most) if draw.random() < share else 0):
                 self.after(draw.choice((10.0, 60.0, 250.0)) * draw.random(), self._unless_calm(act))
 
@@ -290,19 +292,28 @@ class Sim(World):
             self.wakes = True
 
     def _ask(self) -> None:
-        verb, number = self.random.choice((("cancel", None), ("cancel", 1), ("cancel", 1), ("retry", 1), ("retry", 1)))
-        number = number and self.random.choice([*self.plan.specs, *self.rules.plan.items, 99])
-        if verb == "retry" and self.asked and self.chance(0.2):
+        verb = self.random.choice(
+            ("cancel", "cancel", "cancel", "retry", "retry", "pause", "resume", "skip", "skip", "reset", "reset")
+        )
+        if self.asked and self.chance(0.1):
             self._ask_again()
             return
+        number = self.random.choice([*self.plan.specs, *self.plan.specs, *self.rules.plan.items, 99])
+        if verb in ("pause", "resume") or (verb in ("cancel", "reset") and self.chance(0.2)):
+            number = None
+        options = ()
+        if verb == "reset":
+            options = self.random.choice(((), ("lost",), ("with-dependents",) if number is not None else ()))
+        self.ask(verb, number, *options)
+
+    def ask(self, verb: str, number: int | None = None, *options: str) -> None:
+        asked = obs.Asked(f"ask-{len(self.asked)}", verb, "ann", number, "so" if verb == "skip" else "", options)
         try:
-            self.asked.append(
-                Petition(self.system, obs.Asked(f"ask-{len(self.asked)}", verb, "ann", number), self.now())
-            )
+            self.asked.append(Petition(self.system, asked, self.now()))
         except StateUnwritable:
             return
-        self.operations["ask " + verb + (" N" if number is not None else "")] += 1
-        self.tell(f"ann asks: {verb} {number} (ask-{len(self.asked) - 1})")
+        self.operations[" ".join(["ask", verb, *(["N"] if number is not None else []), *options])] += 1
+        self.tell(f"{asked.told()} (ask-{len(self.asked) - 1})")
 
     def _ask_again(self) -> None:
         """The same ask once more, as after a crash of whoever asked: it is not done twice."""
@@ -312,3 +323,12 @@ class Sim(World):
         except StateUnwritable:
             return
         self.operations["asked twice"] += 1
+
+    def somebody_resumes_it(self) -> None:
+        """However often that takes: asks are lost with the power, and with whoever was to answer."""
+        self.after(self.random.choice((0.5, 5.0, 30.0)), self._resume)
+
+    def _resume(self) -> None:
+        if self.rules.state.run.paused is not None:
+            self.ask("resume")
+            self.after(20.0, self._resume)

@@ -12,6 +12,7 @@ from orchestrator.core.item import phase_of
 from orchestrator.core.names import AttemptId, epoch
 from orchestrator.core.state import State
 from orchestrator.core.stuck import PRESS_EVERY
+from orchestrator.core.table import DONE
 from orchestrator.errors import StateDamaged
 from orchestrator.store import journal
 from orchestrator.store.reading import read_lines, read_state
@@ -69,6 +70,8 @@ class Rules(Ledger):
     def check_wait(self, engine: Any, wait: float) -> None:
         state, world = self.state, self.world
         if not engine.mode.starts or state.run.stopping or state.run.verdict is not None or not engine.mode.agent:
+            return
+        if state.run.paused is not None:
             return
         if len(state.live) >= engine.mode.jobs:
             return
@@ -159,9 +162,9 @@ class Rules(Ledger):
         } & {"retry_wait"}
         if run.stopping:
             right = run.stopping_code
-        elif places <= {"completed"}:
+        elif places <= DONE:
             right = 0
-        elif "retry_wait" in places and no_wait and run.verdict == "waiting":
+        elif ("retry_wait" in places or run.paused) and no_wait and run.verdict == "waiting":
             right = 1 if "failed" in places else 3
         else:
             right = 1

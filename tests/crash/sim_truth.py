@@ -37,6 +37,8 @@ STOPPING = "nothing starts in a run that is being ended (§6)"
 STOP_ENDS = "a stop is followed by an end (§5.7)"
 OWNED = "nothing is in progress without somebody alive who owns it (§5.8)"
 NOTHING_LEFT = "nothing is left when it is over (§5.7)"
+PAUSED = "nothing starts in a run that is paused (§6)"
+SKIPPED = "what was skipped is not run before somebody takes that back (§6)"
 NEEDS = "needs are done before a start (§6)"
 NO_START_IN_TURN = "a turn starts nothing (§5.4)"
 DUE = "a retry starts when it is due, and not before (§5.14)"
@@ -78,6 +80,7 @@ class Ledger:
         self.finished: set[int] = set()  # in this run
         self.answers: Counter[str] = Counter()
         self.held: set[int] = set()  # somebody cancelled it, and nobody took that back
+        self.skipped: set[int] = set()  # the same of a skip
         self.due: dict[
             int, tuple[float, float, float]
         ] = {}  # phase -> earliest, latest, the shift of the wall clock then
@@ -152,6 +155,10 @@ class Ledger:
             raise self.breaks(NO_START_IN_TURN, f"{number}.{event.attempt}")
         if number in self.held or phase_of(number) in self.held:
             raise self.breaks(STOPPING, f"{number}.{event.attempt} is intended, and was cancelled")
+        if state.run.paused is not None:
+            raise self.breaks(PAUSED, f"{number}.{event.attempt} is intended: paused {state.run.paused}")
+        if number in self.skipped:
+            raise self.breaks(SKIPPED, f"{number}.{event.attempt} is intended")
         if state.run.stopping:
             raise self.breaks(STOPPING, f"{number}.{event.attempt} is intended: {state.run.stopping}")
         if any(not self.truths[key].given_up for key in self.alive_of(number) if key in self.truths):
@@ -245,7 +252,7 @@ class Ledger:
             raise self.breaks(OUTCOME, f"{attempt} is recorded as interrupted, and it was written down how it ended")
 
     def _check_PhaseReset(self, event: ev.PhaseReset) -> None:
-        if event.number in self.finished and event.why != "--force" and event.items is None:
+        if event.number in self.finished and event.why != "--force" and event.items is None and not event.forgotten:
             raise self.breaks(FINAL, f"{event.number} was finished, and is reset: {event.why}")
 
     # ---- what fans out
@@ -260,14 +267,14 @@ class Ledger:
 
     def _check_Gathered(self, event: ev.Gathered) -> None:
         phases = [self.state.phase(one) for one in self._items_of(event.number)]
-        done = [phase.status == "completed" for phase in phases]
+        done = [phase.is_done for phase in phases]
         if [not one for one in done] != [place in event.failed for place in range(len(phases))]:
             raise self.breaks(ITEMS, f"{event.number} is gathered, failed {event.failed}: {[p.status for p in phases]}")
         if len(event.failed) > may_fail(self.plan.specs[event.number], len(phases)):
             raise self.breaks(ITEMS, f"{event.number} bears {len(event.failed)} of {len(phases)} that failed")
         if event.result != [(phase.outputs or {}).get("result") for phase in phases]:
             raise self.breaks(TRUE_END, f"{event.number} is recorded with {event.result}")
-        if any(phase.status not in ("completed", "failed", "cancelled") for phase in phases):
+        if any(not phase.is_done and phase.status not in ("failed", "cancelled") for phase in phases):
             raise self.breaks(ITEMS, f"{event.number} is gathered, and not all has ended")
 
     def _check_GatherFailed(self, event: ev.GatherFailed) -> None:
@@ -283,7 +290,7 @@ class Ledger:
     def _remember(self, event: Event) -> None:
         number = getattr(event, "number", None)
         if isinstance(event, ev.RunStarted):
-            for kept in (self.charges, self.interruptions, self.finished, self.due, self.held):
+            for kept in (self.charges, self.interruptions, self.finished, self.due, self.held, self.skipped):
                 kept.clear()
         elif isinstance(event, ev.RunContinued):
             self.held.clear()
@@ -299,10 +306,15 @@ class Ledger:
         elif isinstance(event, ev.PhaseCompleted | ev.Gathered):
             self.finished.add(event.number)
             self.charges[event.number] = self.interruptions[event.number] = 0
+        elif isinstance(event, ev.RunPaused):
+            self.world.somebody_resumes_it()
+        elif isinstance(event, ev.PhaseSkipped):
+            self.skipped.add(event.number)
         elif isinstance(event, ev.PhaseReset):
             of = self._items_of(event.number)
             for again in (event.number, *(one for one in of if event.items is None or one.index in event.items)):
                 self.finished.discard(again)
+                self.skipped.discard(again)
                 self.held.discard(again)
                 self.due.pop(again, None)
                 self.charges[again] = self.interruptions[again] = 0

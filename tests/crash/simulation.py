@@ -33,7 +33,8 @@ FAULTS = (
     "all killed", "agent hidden", "orchestrator stopped", "signal",
 )  # fmt: skip
 OPERATIONS = (
-    "ask cancel", "ask cancel N", "ask retry N", "asked twice", "recover", "status", "run", "run --new", "turn",
+    "ask cancel", "ask cancel N", "ask retry N", "ask pause", "ask resume", "ask skip N", "ask reset", "ask reset N",
+    "ask reset lost", "ask reset N lost", "ask reset N with-dependents", "asked twice", "recover", "status", "run", "run --new", "turn",
 )  # fmt: skip
 
 
@@ -224,6 +225,9 @@ class Driver:
             places = {number: rules.state.phase(number).place for number in world.plan.specs}
             raise world.breaks("a calm world comes to an end (§8)", f"{places}")
         self.turn()
+        while rules.state.run.paused is not None:
+            world.advance(world.time + 30)
+            self.turn()
         world.advance(world.time + 60)
         self.recover()
         world.advance(world.time + 1)

@@ -148,6 +148,23 @@ def test_what_cannot_be_read_is_set_aside_and_stands_in_nobodys_way(tmp_path, as
     assert names(tmp_path) == {"k1.unreadable", "k2.taken"}
 
 
+def test_why_and_what_is_asked_for_besides_arrive_as_they_were_asked(tmp_path, asks):
+    asked = Asked("k1", "reset", "ann", -8, 'the list was "old"', ("with-dependents", "lost"))
+    Petition(tmp_path, asked, NOW)
+    assert list(asks.take()) == [asked]
+
+
+@pytest.mark.parametrize(
+    "fields", [{"why": None}, {"why": 3}, {"why": ["x"]}, {"options": "lost"}, {"options": {"lost": 1}}, {"options": [1]},
+               {"options": None}, {"options": [["lost"]]}],
+)  # fmt: skip
+def test_why_and_options_that_orch_did_not_write_are_set_aside_and_not_guessed_at(tmp_path, asks, fields):
+    petition(tmp_path)
+    path = tmp_path / "asks" / "k1.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+    assert list(asks.take()) == [] and names(tmp_path) == {"k1.unreadable"}
+
+
 def test_drafts_are_not_asks(tmp_path, asks):
     (tmp_path / "asks" / ".k1.json.77.new").write_text("{")
     (tmp_path / "asks" / ".k1.json").write_text("{")

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.core.eta import Eta
+from orchestrator.core.events import RunPaused, RunResumed
 from orchestrator.core.names import Moment
 from orchestrator.core.state import State
 from orchestrator.errors import StateUnwritable
@@ -112,3 +113,14 @@ def test_one_that_cannot_be_written_says_which_file(tmp_path):
     (tmp_path / "logs").write_text("no folder")
     with pytest.raises(StateUnwritable, match=r"logs"):
         Heartbeat(tmp_path, ME, 120.0).beat(State(), moment(0.0))
+
+
+def test_that_the_run_is_paused_is_written_soon(tmp_path):
+    case, heart = Case({1: ()}), Heartbeat(tmp_path, ME, 120.0)
+    heart.beat(case.state, moment(0.0))
+    case.given(RunPaused("ann"))
+    assert heart.beat(case.state, moment(0.5)) == 1.5 and document(tmp_path)["state"] == "running"
+    assert heart.beat(case.state, moment(2.0)) == 30.0 and document(tmp_path)["state"] == "paused"
+    assert read(tmp_path, NOW + 3) == Pulse(ME, 1.0, False)
+    case.given(RunResumed("ann"))
+    assert heart.beat(case.state, moment(5.0)) == 30.0 and document(tmp_path)["state"] == "running"

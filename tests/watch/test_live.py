@@ -489,3 +489,16 @@ def test_a_phase_that_fans_out_is_one_line_with_how_many_of_how_many(on_stage: C
     assert "1[1] p1  FAILED: no" in line_of(lines, "FAILED: no"), "what failed is said above"
     assert not [line for line in lines if "1[2]" in line], lines
     assert "0/2 done" in lines[-1]
+
+
+def test_a_paused_run_says_so_and_how_it_goes_on(on_stage: Callable[..., Stage]) -> None:
+    stage = on_stage(Case({1: (), 2: (1,)}))
+    stage.step(started(1)).step(obs.Asked("k", "pause", "ann", why="moving"))
+    assert "0/2 done  0s" in line_of(stage.look(), "PAUSED: orch resume")
+    assert "by ann: moving; 1 attempt in hand, nothing new starts" in line_of(stage.look(), "moving")
+    stage.size = (50, 24)
+    assert stage.look(2.0)[-1].endswith("PAUSED")
+    stage.step(obs.Asked("l", "skip", "ann", 2, "by hand")).step(obs.Asked("m", "resume", "ann"))
+    shown = stage.look()
+    assert "resumed   by ann" in line_of(shown, "resumed") and "2 p2  by ann: by hand" in line_of(shown, "skipped")
+    assert "1/2 " in shown[-1] and "PAUSED" not in shown[-1]

@@ -1,0 +1,110 @@
+"""orch pause, resume, skip and reset as a person types them; what is shown of them, and that it outlives kill -9."""
+
+from __future__ import annotations
+
+import json
+
+from tests.crash.warm import Warm, warm
+from tests.driving import FAST, Project, wait_for
+
+__all__ = ["warm"]
+
+GATE = "until [ -e go ]; do sleep 0.02; done"
+
+
+def pipeline(project: Project) -> None:
+    project.settings(FAST)
+    project.commands(
+        {"number": 1, "name": "first", "needs": [], "run": GATE},
+        {"number": 2, "name": "second", "needs": [1], "run": "true"},
+    )
+
+
+def test_a_pause_is_shown_outlives_kill_9_and_ends_with_resume(project: Project, warm: Warm) -> None:
+    pipeline(project)
+    run = warm.start(project, "run")
+    run.until(lambda: "in_progress" in warm.orch(project, "status").out)
+    ended = warm.orch(project, "pause", "--why", "moving the disk")
+    assert ended.out == "paused: nothing new starts, 1 attempt in hand go on; `orch resume` lets it go on\n"
+    told = json.loads(warm.orch(project, "status", "--json").out)
+    assert told["run"]["state"] == "paused" and told["run"]["paused"].endswith(": moving the disk")
+    assert told["phases"][0]["status"] == "in_progress" and told["progress"]["eta_seconds"] is None
+    beat = project.system / "logs" / "heartbeat.json"
+    wait_for(lambda: json.loads(beat.read_text())["state"] == "paused")
+    project.file("go", "")
+    run.until(lambda: "completed   1 first" in run.text)
+    run.kill()
+    assert "interrupted" in (shown := warm.orch(project, "status").out) and "nothing new starts before" in shown
+    again = warm.start(project, "run")
+    again.until(lambda: "PAUSED" in again.text)
+    assert "moving the disk; nothing new starts before `orch resume`" in again.text
+    assert "start       2" not in again.text
+    assert warm.orch(project, "resume").out == "resumed\n"
+    ended = again.wait()
+    assert ended.code == 0 and "resumed   by" in ended.out and "completed   2 second" in ended.out
+    assert "was paused by" in (story := warm.orch(project, "story", "2").out) and "was resumed by" in story
+
+
+def test_without_patience_a_paused_run_is_left_with_3_and_a_new_one_is_not_paused(project: Project, warm: Warm) -> None:
+    pipeline(project)
+    project.file("go", "")
+    project.commands({"number": 1, "name": "first", "run": "exit 1", "needs": []})
+    assert warm.orch(project, "run", "-q").code == 1
+    assert warm.orch(project, "pause").code == 0
+    ended = warm.orch(project, "run", "--no-wait")
+    assert ended.code == 3 and "`orch resume`, then `orch run`" in ended.out
+    assert warm.orch(project, "status").out.startswith("run ") and ": paused, " in warm.orch(project, "status").out
+    ended = warm.orch(project, "run", "--new")
+    assert ended.code == 1 and "PAUSED" not in ended.out
+
+
+def test_what_is_skipped_is_told_counted_and_needs_a_reason(project: Project, warm: Warm) -> None:
+    pipeline(project)
+    project.commands({"number": 1, "name": "first", "run": "exit 1"}, {"number": 2, "name": "second", "run": "true"})
+    assert warm.orch(project, "run", "-q").code == 1
+    ended = warm.orch(project, "skip", "1")
+    assert ended.code == 2 and "--why" in ended.err
+    assert warm.orch(project, "skip", "1", "--why", "by hand").code == 0
+    ended = warm.orch(project, "run")
+    assert ended.code == 0 and "1 skipped, 1 done" in ended.out
+    assert ": by hand" in warm.orch(project, "status").out
+    assert "so it counts as done: by hand" in warm.orch(project, "story", "1").out
+
+
+def test_the_last_phase_is_skipped_and_the_run_comes_to_its_end(project: Project, warm: Warm) -> None:
+    pipeline(project)
+    project.commands({"number": 1, "name": "first", "run": "exit 1"})
+    assert warm.orch(project, "run", "-q").code == 1
+    assert warm.orch(project, "skip", "1", "--why", "by hand").code == 0
+    assert warm.orch(project, "run", "-q").code == 0
+    assert project.state()["run"]["verdict"] == "completed"
+    assert "nothing to do" in warm.orch(project, "run").out
+
+
+def test_reset_of_all_asks_first_and_where_nobody_can_be_asked_wants_to_be_told(project: Project, warm: Warm) -> None:
+    pipeline(project)
+    project.file("go", "")
+    assert warm.orch(project, "run", "-q").code == 0
+    ended = warm.orch(project, "reset")
+    assert ended.code == 2 and "`orch reset --yes`" in ended.err
+    ended = warm.orch(project, "reset", "--with-dependents")
+    assert ended.code == 2 and "needs a phase" in ended.err
+    terminal = project.terminal("reset")
+    terminal.until(lambda: "2 of 2 phases are done. Really? [y/N]" in terminal.out)
+    terminal.type(b"n\n")
+    assert terminal.wait().code == 1 and "nothing was changed" in terminal.out
+    assert set(project.statuses().values()) == {"completed"}
+    terminal = project.terminal("reset")
+    terminal.until(lambda: "Really?" in terminal.out)
+    terminal.type(b"\x03")
+    assert terminal.wait().code == 130 and "fault" not in terminal.out
+    terminal = project.terminal("reset")
+    terminal.until(lambda: "Really?" in terminal.out)
+    terminal.type(b"y\n")
+    assert terminal.wait().code == 0
+    assert project.statuses() == {1: "pending", 2: "pending"}
+    assert warm.orch(project, "reset", "--yes").out.startswith("phases 1, 2 are pending already")
+    assert warm.orch(project, "run", "-q").code == 0
+    assert warm.orch(project, "reset", "1", "--with-dependents").out == (
+        "phases 1, 2 are pending, as if never run; `orch run` runs it\n"
+    )  # fmt: skip
