@@ -288,6 +288,7 @@ def _start_what_is_due(draft: Draft) -> None:
 def _end_if_over(draft: Draft) -> None:
     if draft.live() or draft.state.run.verdict is not None or not draft.state.run.id:
         return
+    due_at = ""
     if draft.stopping:
         code = draft.stopping_code
         verdict = "failed" if draft.mode.fail_fast and FAILED in _statuses(draft) else "cancelled"
@@ -296,11 +297,11 @@ def _end_if_over(draft: Draft) -> None:
     elif draft.has_waiting():
         if not draft.mode.no_wait:
             return
-        verdict, code = "waiting", 1 if FAILED in _statuses(draft) else 3
+        verdict, code, due_at = "waiting", 1 if FAILED in _statuses(draft) else 3, _first_due(draft)
     else:
         verdict, code = _verdict(draft)
     draft.reason = draft.stopping or "nothing is left to do" + (" now" if verdict == "waiting" else "")
-    draft.note_run(ev.RunEnded(verdict, code))
+    draft.note_run(ev.RunEnded(verdict, code, due_at))
     draft.ended = True
 
 
@@ -311,6 +312,11 @@ def _verdict(draft: Draft) -> tuple[str, int]:
     if "cancelled" in statuses:
         return "cancelled", 1
     return ("failed", 1) if "pending" in statuses else ("completed", 0)
+
+
+def _first_due(draft: Draft) -> str:
+    asked = (draft.phase(number) for number in draft.plan.specs if number in draft.agenda.scope)
+    return min((phase.retry_at or "" for phase in asked if phase.status == RETRY_WAIT), default="")
 
 
 def _statuses(draft: Draft) -> set[str]:

@@ -64,7 +64,10 @@ _SENTENCES: dict[type[ev.Event], Callable[[Any], str]] = {
     ev.RunStarted: lambda event: f"run {event.run} began: {event.scope}",
     ev.RunContinued: lambda event: f"run {event.run} went on: {event.scope}",
     ev.RunStopping: lambda event: f"the run was told to end: {event.why}",
-    ev.RunEnded: lambda event: f"this call of the run ended: {event.verdict}, exit code {event.exit_code}",
+    ev.RunEnded: lambda event: (
+        f"this call of the run ended: {event.verdict}, exit code {event.exit_code}"
+        + (f"; the next retry is due {event.due_at}" if event.due_at else "")
+    ),
     ev.AskAnswered: lambda event: f"{event.verb} was {'accepted' if event.accepted else 'refused'}: {event.text}",
     ev.AttemptIntended: lambda event: f"{_attempt(event)} was given to agent {event.agent}",
     ev.AttemptStarted: lambda event: f"{_attempt(event)} runs, pid {event.pid}",

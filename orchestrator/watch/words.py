@@ -231,8 +231,8 @@ def hints(event: ev.RunEnded, state: State, plan: Plan) -> list[str]:
     asked = [number for number in sorted(plan.specs) if number in state.run.scope]
     failed = [number for number in asked if state.phase(number).status == "failed"]
     if event.verdict == "waiting":
-        due = min(phase.retry_at or "" for phase in state.phases.values() if phase.status == "retry_wait")
-        return [f"{INDENT}the next retry is due {due}; `orch run` honours it"]
+        also = f"; `orch logs {failed[0]}` shows what failed" if failed else ""
+        return [f"{INDENT}the next retry is due {event.due_at}; `orch run` honours it{also}"]
     if stays := {number: why for number in failed if (why := stays_failed(plan, number, state.phase(number)))}:
         number, why = next(iter(stays.items()))
         return [f"{INDENT}next: `orch logs {number}` shows what it printed; it was {why}"]
