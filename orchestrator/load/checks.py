@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable
 from typing import Any
 
 from orchestrator.core.names import nearest, seconds
@@ -13,12 +12,9 @@ from orchestrator.core.setting import is_pool
 from orchestrator.core.spec import Limits, RetryRule, Spec
 from orchestrator.core.value import Value
 from orchestrator.errors import CODES
-from orchestrator.load.definitions import Report, Written
-
-Wrong = Callable[[str, str], Any]
-"""Takes what is wrong with a value and what to write instead; gives None, the value that is left."""
-
-Reader = Callable[[Any, Wrong], Any]
+from orchestrator.load import making
+from orchestrator.load.definitions import Reader, Report, Written, Wrong
+from orchestrator.load.definitions import shown as _shown
 
 NAME_LENGTH = 80
 SMALLEST_MEMORY, LARGEST_MEMORY = 1_000_000, 2**62
@@ -74,6 +70,7 @@ def _spec(written: Written, values: dict[str, Any]) -> Spec:
     own = written.name if not written.name.startswith("<") else ""  # a lambda
     values.setdefault("name", own[:NAME_LENGTH] or f"phase-{values['number']}")
     values.setdefault("title", "".join(each for each in written.title if each.isprintable()))
+    values.setdefault("cache", bool(values.get("inputs") or values.get("outputs")))
     if written.threads:
         values["isolation"] = "spawn"
     return Spec(file=written.file, line=written.line, digest=written.digest, broken=written.broken, **values)
@@ -87,16 +84,6 @@ def _meant(key: str, written: Written) -> str:
 
 def _is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, dict) and len(value) == 1 and "" in value:  # what Python wrote and JSON cannot hold
-        return str(value[""])
-    try:
-        text = repr(value)
-    except ValueError:  # Python refuses to write out a number of more than 4300 digits
-        return "a number too long to show"
-    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 # ── one reader for each key: the value as a Spec has it, or None and a word about what is wrong ────────────────
@@ -345,5 +332,9 @@ _READ: dict[str, Reader] = {
     "limits": _limits,
     "isolation": _isolation,
     "pools": _pools,
+    "inputs": making.patterns("inputs"),
+    "outputs": making.patterns("outputs"),
+    "params": making.params,
+    "cache": making.cache,
     "run": _run,
 }

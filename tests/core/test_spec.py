@@ -24,6 +24,10 @@ FULL = Spec(
     limits=Limits(10**9, 60, 64),
     isolation="spawn",
     pools={"gpu": 1},
+    inputs=("data/*.csv",),
+    outputs=("out",),
+    params={"year": 2024},
+    cache=True,
     digest="d",
     broken="no",
 )

@@ -272,7 +272,9 @@ class Sim(World):
             self._ask_again()
             return
         try:
-            self.asked.append(Petition(self.system, obs.Asked(f"ask-{len(self.asked)}", verb, "ann", number), self.now()))
+            self.asked.append(
+                Petition(self.system, obs.Asked(f"ask-{len(self.asked)}", verb, "ann", number), self.now())
+            )
         except StateUnwritable:
             return
         self.operations["ask " + verb + (" N" if number is not None else "")] += 1
