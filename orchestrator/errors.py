@@ -12,7 +12,7 @@ A failed tool is an exception and knows the exit code of orch:
     ├── RunActive          75   another run is active
     └── InternalFault      70   a fault of orch itself
 
-Failed work is a value with one of the codes below; inside a phase it is raised as
+Failed work is a value with one of the codes below (which end of an attempt means which: core/causes.py); inside a phase it is raised as
 
     PhaseError
     ├── ConfigurationFault  ├── ValidationFault  ├── NotFound   ├── PermissionFault  ├── Conflict
@@ -22,7 +22,6 @@ Failed work is a value with one of the codes below; inside a phase it is raised 
 
 from __future__ import annotations
 
-import errno
 from typing import ClassVar, NamedTuple
 
 
@@ -40,10 +39,8 @@ class Code(NamedTuple):
     meaning: str
     remedy: str
     retry: RetryDefault | None = None  # None: never retried, whatever `retries` says
-    exit_status: int | None = None  # how a shell command says it
 
 
-_NEVER = None
 _WHEN_ASKED = RetryDefault(0)
 _TRANSIENT = RetryDefault(3, 60)
 _SLOWLY = RetryDefault(3, 300)
@@ -51,23 +48,21 @@ _SLOWLY = RetryDefault(3, 300)
 CODES: dict[str, Code] = {
     code.name: code
     for code in (
-        Code("CONFIGURATION", "client", "its settings or its environment are wrong", "correct it, then `orch run`", _NEVER, 78),
+        Code("CONFIGURATION", "client", "its settings or its environment are wrong", "correct it, then `orch run`"),
         Code("VALIDATION", "client", "what it was given, or gave, is not valid", "correct the data, then `orch run`"),
         Code("NOT_FOUND", "client", "something it was told to use does not exist", "check the name or the path, then `orch run`"),
         Code("PERMISSION", "client", "it is not allowed to do that", "check who runs it and the file modes, then `orch run`"),
         Code("CONFLICT", "client", "something else holds or changed what it needs", "see its log; `orch run` tries it again", _TRANSIENT),
         Code("TIMEOUT", "server", "it did not end by its deadline", "look at its log; raise `timeout`, or set `retries`", _WHEN_ASKED),
-        Code("TRANSIENT", "server", "a passing fault", "see its log; `orch run` tries it again", _TRANSIENT, 75),
+        Code("TRANSIENT", "server", "a passing fault", "see its log; `orch run` tries it again", _TRANSIENT),
         Code("RESOURCE", "server", "memory, disk or descriptors ran out", "free some, or raise `limits`", _SLOWLY),
         Code("INTERRUPTED", "server", "its agent, host or power was lost", "`orch retry N` runs it again", RetryDefault(3, 0, 1, 0, 0)),
         Code("INTERNAL", "server", "a fault of orch itself", "report it with system/journal"),
-        Code("DEPENDENCY", "business", "something it needs is not there yet", "see its log; `orch run` tries it again", _SLOWLY, 69),
+        Code("DEPENDENCY", "business", "something it needs is not there yet", "see its log; `orch run` tries it again", _SLOWLY),
         Code("FAILED", "business", "the phase's own failure, cause unknown", "look at its log, then `orch run`", RetryDefault(1, 60)),
         Code("REJECTED", "business", "denied, expired or cancelled by a person", "`orch run` runs it again"),
     )
 }  # fmt: skip
-
-EXIT_STATUS_CODES = {code.exit_status: code.name for code in CODES.values() if code.exit_status is not None}
 
 
 class OrchError(Exception):
@@ -165,31 +160,3 @@ class Failed(PhaseError):
 
 class Rejected(PhaseError):
     code = "REJECTED"
-
-
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EFBIG}
-_PASSING = {errno.EAGAIN, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EBUSY, errno.ETXTBSY}
-_BY_TYPE: tuple[tuple[type[BaseException], str], ...] = (
-    (MemoryError, "RESOURCE"),
-    (RecursionError, "FAILED"),
-    (ImportError, "CONFIGURATION"),
-    (FileNotFoundError, "NOT_FOUND"),
-    (PermissionError, "PERMISSION"),
-    (FileExistsError, "CONFLICT"),
-    (ConnectionError, "TRANSIENT"),
-    (TimeoutError, "TRANSIENT"),
-)
-
-
-def code_of(error: BaseException) -> str:
-    """The one code that an exception raised inside a phase stands for."""
-    if isinstance(error, PhaseError):
-        return error.code
-    if isinstance(error, OSError) and error.errno in _NO_ROOM:
-        return "RESOURCE"
-    if isinstance(error, OSError) and error.errno in _PASSING:
-        return "TRANSIENT"
-    for kind, code in _BY_TYPE:
-        if isinstance(error, kind):
-            return code
-    return "FAILED"

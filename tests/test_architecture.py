@@ -22,7 +22,7 @@ PACKAGE = "orchestrator"
 
 # In the core, among the small hands of floor 2 and on the floor that joins them the order is that of reading: each may know those before it.
 CORE = (
-    "formats", "item", "value", "names", "outcome", "spec", "slot", "integration", "wire", "setting", "graph", "cachekey",
+    "formats", "item", "value", "names", "causes", "outcome", "spec", "slot", "integration", "wire", "setting", "graph", "cachekey",
     "events", "table", "state", "observations", "actions", "stuck", "retry", "pools", "fanout", "plan", "priority", "agenda",
     "flaw", "draft", "fanning", "asking", "decide", "reconcile", "story", "drawing", "eta",
 )  # fmt: skip
@@ -43,7 +43,7 @@ FLOORS = {
 
 # What a pure module may use: nothing here reads a clock, rolls dice, or touches the world (of signal: the names).
 PURE = frozenset(
-    "__future__ base64 bisect collections datetime difflib enum functools graphlib hashlib heapq html itertools json math"
+    "__future__ base64 bisect collections datetime difflib enum errno functools graphlib hashlib heapq html itertools json math"
     " operator re signal string types typing".split()
 )
 IMPURE_CALLS = frozenset({"open", "print", "input", "exec", "eval", "__import__"})

@@ -1,12 +1,10 @@
 from __future__ import annotations
 
-import errno
-
 import pytest
 
 import orchestrator
 from orchestrator import errors
-from orchestrator.errors import CODES, EXIT_STATUS_CODES, OrchError, PhaseError, code_of
+from orchestrator.errors import CODES, OrchError, PhaseError
 
 FAMILIES = {
     "client": {"CONFIGURATION", "VALIDATION", "NOT_FOUND", "PERMISSION", "CONFLICT"},
@@ -51,40 +49,10 @@ def test_the_defaults_of_trying_again(code, tries, delays):
     assert (rule.cap, rule.jitter) == (3600, 0.1)
 
 
-def test_exit_statuses_of_commands():
-    assert EXIT_STATUS_CODES == {75: "TRANSIENT", 78: "CONFIGURATION", 69: "DEPENDENCY"}
-
-
 def test_every_error_of_a_phase_has_a_code_of_its_own_and_an_author_can_import_it():
     raised = subclasses(PhaseError) - {PhaseError}
     assert {error.code for error in raised} == set(CODES) - {"INTERNAL"} and len(raised) == 12
     assert all(getattr(orchestrator, error.__name__) is error for error in subclasses(PhaseError))
-
-
-@pytest.mark.parametrize(
-    ("error", "code"),
-    [
-        (errors.Dependency("x"), "DEPENDENCY"),
-        (type("Own", (errors.Transient,), {})("x"), "TRANSIENT"),
-        (MemoryError(), "RESOURCE"),
-        (OSError(errno.ENOSPC, "x"), "RESOURCE"),
-        (OSError(errno.EMFILE, "x"), "RESOURCE"),
-        (OSError(errno.EHOSTUNREACH, "x"), "TRANSIENT"),
-        (ConnectionResetError(), "TRANSIENT"),
-        (TimeoutError(), "TRANSIENT"),
-        (BlockingIOError(errno.EAGAIN, "x"), "TRANSIENT"),
-        (FileNotFoundError(), "NOT_FOUND"),
-        (PermissionError(), "PERMISSION"),
-        (FileExistsError(), "CONFLICT"),
-        (ModuleNotFoundError(), "CONFIGURATION"),
-        (RecursionError(), "FAILED"),
-        (ValueError(), "FAILED"),
-        (KeyboardInterrupt(), "FAILED"),
-        (OSError("x"), "FAILED"),
-    ],
-)
-def test_the_one_code_of_an_exception(error, code):
-    assert code_of(error) == code
 
 
 def test_exit_codes_of_the_tool():

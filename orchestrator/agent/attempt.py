@@ -18,6 +18,7 @@ from orchestrator.agent.root import NotStarted, Root
 from orchestrator.agent.site import Site
 from orchestrator.agent.tree import Tree, end_tree, find_leftovers
 from orchestrator.core import slot as life
+from orchestrator.core.causes import says_no_memory
 from orchestrator.core.outcome import (
     EXITED,
     HUNG,
@@ -258,6 +259,7 @@ class Trial:
         if kind == EXITED and status == 0 and failure is None:
             failure, result = self._read_result()
         is_success = kind == EXITED and status == 0 and failure is None
+        tail = self._output.lines.tail() if self._output is not None else ()
         self.site.result_file(self.order).unlink(missing_ok=True)
         return Outcome(
             kind,
@@ -271,8 +273,15 @@ class Trial:
             insisted=self._insisted,
             leftovers=tuple(self._leftovers) if is_success else (),
             log=self.order.log if self._output is not None else "",
-            tail=self._output.lines.tail() if self._output is not None else (),
+            tail=tail,
+            out_of_memory=self._ran_out_of_memory(tail) if kind in (EXITED, SIGNALLED) and not is_success else None,
         )
+
+    def _ran_out_of_memory(self, tail: tuple[str, ...]) -> bool | None:
+        """A limit of its own makes its calls fail; only the program can tell that from other ends, and mostly does."""
+        if self.order.limits.memory is not None and says_no_memory(tail):
+            return True
+        return self.site.groups.ran_out_of_memory(self._group)
 
     def _kind(self) -> tuple[str, int | None, int | None]:
         """(kind, exit status, signal)"""

@@ -16,9 +16,10 @@ from typing import Any, NoReturn
 from orchestrator import clock, process
 from orchestrator.agent.channel import LARGEST_RESULT
 from orchestrator.context import Context
+from orchestrator.core.causes import code_of
 from orchestrator.core.item import Item, phase_of
 from orchestrator.core.wire import Order
-from orchestrator.errors import ConfigurationFault, ValidationFault, code_of
+from orchestrator.errors import ConfigurationFault, ValidationFault
 from orchestrator.phasefile import Loaded, import_phases
 
 _OWN = str(Path(__file__).resolve().parents[1])

@@ -85,6 +85,7 @@ def _is_sound(outcome: Outcome) -> bool:
     return (
         all(one is None or (type(one) in (int, float) and abs(one) < _FOREVER) for one in numbers)
         and all(one is None or (type(one) is int and abs(one) < _FOREVER) for one in codes)
+        and isinstance(outcome.out_of_memory, bool | None)
         and type(outcome.log) is str
         and all(type(one) is str for one in (*outcome.leftovers, *outcome.tail))
         and (failure is None or (failure.code in CODES and type(failure.message) is str))

@@ -315,6 +315,7 @@ def _start_what_is_due(draft: Draft) -> None:
 def _end_if_over(draft: Draft) -> None:
     if draft.live() or draft.state.run.verdict is not None or not draft.state.run.id:
         return
+    due_at = ""
     if draft.stopping:
         code = draft.stopping_code
         verdict = "failed" if draft.mode.fail_fast and FAILED in _statuses(draft) else "cancelled"
@@ -326,8 +327,9 @@ def _end_if_over(draft: Draft) -> None:
         if waits and not draft.mode.no_wait:
             return
         verdict, code = ("waiting", 1 if FAILED in _statuses(draft) else 3) if waits else _verdict(draft)
+        due_at = _first_due(draft) if waits else ""
     draft.reason = draft.stopping or "nothing is left to do" + (" now" if verdict == "waiting" else "")
-    draft.note_run(ev.RunEnded(verdict, code))
+    draft.note_run(ev.RunEnded(verdict, code, due_at))
     draft.ended = True
 
 
@@ -338,6 +340,12 @@ def _verdict(draft: Draft) -> tuple[str, int]:
     if "cancelled" in statuses:
         return "cancelled", 1
     return ("failed", 1) if "pending" in statuses else ("completed", 0)
+
+
+def _first_due(draft: Draft) -> str:
+    waiting = [draft.phase(number) for _, number in draft.agenda.waiting if not draft.is_held(number)]
+    waiting += draft.changed()
+    return min((phase.retry_at or "" for phase in waiting if phase.status == RETRY_WAIT), default="")
 
 
 def _statuses(draft: Draft) -> set[str]:

@@ -126,16 +126,19 @@ class Draft:
             wants = self.plan.wants_of(number)
             if len(chosen) >= most:
                 break
-            if self._is_held(number):
+            if self.is_held(number):
                 continue
             if fits(wants, left):
                 chosen.append(number)
                 left.subtract(dict(wants))
         return chosen
 
-    def _is_held(self, number: int) -> bool:
+    def is_held(self, number: int) -> bool:
         """An item of a phase that ceased to wait for it in this very decision."""
         return isinstance(number, Item) and self.phase(number.phase).status != PENDING
+
+    def changed(self) -> list[PhaseState]:
+        return [*self._changed.values()]
 
     def missed_now(self, number: int) -> int:
         """How many more of its items have failed by this decision, or were cancelled."""

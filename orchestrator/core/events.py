@@ -118,6 +118,7 @@ class RunResumed(Event):
 class RunEnded(Event):
     verdict: str  # completed, failed, cancelled, waiting
     exit_code: int
+    due_at: str = ""  # of waiting: when the first retry is due
 
 
 class AgentEngaged(Event):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import signal
 from typing import Any
 
+from orchestrator.core.causes import EXIT_STATUSES, SIGNALS, UNKNOWN, name_of_signal, signal_behind
 from orchestrator.core.names import span
 from orchestrator.core.value import Value
-from orchestrator.errors import CODES, EXIT_STATUS_CODES
+from orchestrator.errors import CODES
 
 EXITED, SIGNALLED, TIMED_OUT, HUNG = "exited", "signalled", "timed_out", "hung"
 STOPPED, LOST, NEVER_STARTED = "stopped", "lost", "never_started"
@@ -45,6 +45,7 @@ class Outcome(Value):
     leftovers: tuple[str, ...] = ()  # processes that were still there when it was over, and were ended
     log: str = ""
     tail: tuple[str, ...] = ()
+    out_of_memory: bool | None = None  # whether memory ran out; None: that cannot be told
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Outcome:
@@ -68,22 +69,24 @@ def told_of(outcome: Outcome) -> str:
 
 def failure_of(outcome: Outcome) -> Failure:
     """The code and the sentence for an outcome that is no success."""
-    if outcome.failure is not None:
-        return outcome.failure.replace(
-            log=outcome.log or outcome.failure.log, tail=outcome.tail or outcome.failure.tail
-        )
-    code, message = _judge(outcome)
-    return Failure(code, message, log=outcome.log, tail=outcome.tail)
+    log, tail = outcome.log, outcome.tail
+    if (found := outcome.failure) is not None:
+        found = found.replace(log=log or found.log, tail=tail or found.tail)
+    else:
+        code, message = _judge(outcome)
+        found = Failure(code, message, log=log, tail=tail)
+    if outcome.out_of_memory and found.code == UNKNOWN:
+        return found.replace(code="RESOURCE", message=f"{found.message}; memory had run out")
+    return found
 
 
 def _judge(outcome: Outcome) -> tuple[str, str]:
     after = f"after {span(outcome.duration_seconds)}"
     kind = outcome.kind
     if kind == EXITED:
-        status = outcome.exit_status or 0
-        return EXIT_STATUS_CODES.get(status, "FAILED"), f"exit status {status} {after}"
+        return _judge_status(outcome.exit_status or 0, after, outcome.out_of_memory)
     if kind == SIGNALLED:
-        return _judge_signal(outcome.signal or 0, after)
+        return _judge_signal(outcome.signal or 0, after, outcome.out_of_memory)
     if kind == TIMED_OUT:
         return "TIMEOUT", f"did not end by its deadline, {after}" + (" (had to be killed)" if outcome.insisted else "")
     if kind == HUNG:
@@ -95,13 +98,22 @@ def _judge(outcome: Outcome) -> tuple[str, str]:
     return "INTERNAL", "could not be started"
 
 
-def _judge_signal(number: int, after: str) -> tuple[str, str]:
-    try:
-        name = signal.Signals(number).name
-    except ValueError:
-        name = f"signal {number}"
-    if name == "SIGXCPU":
-        return "RESOURCE", f"used up its processor time ({name}) {after}"
+def _judge_status(status: int, after: str, out_of_memory: bool | None) -> tuple[str, str]:
+    meaning, number = EXIT_STATUSES.get(status), signal_behind(status)
+    if meaning is None and number is not None:
+        code, message = _judge_signal(number, after, out_of_memory)
+        return code, f"exit status {status}: {message}"
+    code, words = meaning or (UNKNOWN, "")
+    return code, f"exit status {status}{words and f' ({words})'} {after}"
+
+
+def _judge_signal(number: int, after: str, out_of_memory: bool | None) -> tuple[str, str]:
+    name = name_of_signal(number)
+    code, words = SIGNALS.get(name, (UNKNOWN, ""))
+    if name == "SIGKILL" and out_of_memory is False:
+        return UNKNOWN, f"killed by {name} {after}, by a person or a program: memory had not run out"
+    if name == "SIGKILL" and out_of_memory:
+        return code, f"killed by {name} {after}, for lack of memory"
     if name == "SIGKILL":
-        return "RESOURCE", f"killed by {name} {after}, most likely for lack of memory, or by a person"
-    return "FAILED", f"ended by {name} {after}"
+        return code, f"killed by {name} {after}, most likely for lack of memory, or by a person"
+    return code, f"{words} ({name}) {after}" if words else f"ended by {name} {after}"

@@ -70,6 +70,10 @@ class Spec(Value):
     fail_fast: bool = False  # the first item that fails ends the others
     fail_after: float | None = None  # how many of its items may fail; below 1: which share of them
     item: tuple[Any] | None = None  # of one of its items: what it is done for
+    inputs: tuple[str, ...] = ()  # patterns of files, relative to the project's root; a folder stands for all in it
+    outputs: tuple[str, ...] = ()  # likewise
+    params: dict[str, Any] = {}  # noqa: RUF012  plain values; text "$name" stands for the run's parameter of that name
+    cache: bool = False  # its success stands, through all runs, for as long as its key does
     digest: str = ""  # of the file and of the project files that its import loaded
     broken: str = ""  # why its file could not be imported: its attempts fail with this sentence
 
@@ -80,7 +84,8 @@ class Spec(Value):
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Spec:
         fields = dict(data)
-        fields["needs"] = tuple(fields.get("needs", ()))
+        for name in ("needs", "inputs", "outputs"):
+            fields[name] = tuple(fields.get(name, ()))
         if isinstance(fields.get("run"), list):
             fields["run"] = tuple(fields["run"])
         if "retry" in fields:

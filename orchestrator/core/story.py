@@ -66,7 +66,10 @@ _SENTENCES: dict[type[ev.Event], Callable[[Any], str]] = {
     ev.RunStopping: lambda event: f"the run was told to end: {event.why}",
     ev.RunPaused: lambda event: f"the run was paused by {event.by}" + (f": {event.why}" if event.why else ""),
     ev.RunResumed: lambda event: f"the run was resumed by {event.by}",
-    ev.RunEnded: lambda event: f"this call of the run ended: {event.verdict}, exit code {event.exit_code}",
+    ev.RunEnded: lambda event: (
+        f"this call of the run ended: {event.verdict}, exit code {event.exit_code}"
+        + (f"; the next retry is due {event.due_at}" if event.due_at else "")
+    ),
     ev.AskAnswered: lambda event: f"{event.verb} was {'accepted' if event.accepted else 'refused'}: {event.text}",
     ev.AttemptIntended: lambda event: f"{_attempt(event)} was given to agent {event.agent}",
     ev.AttemptStarted: lambda event: f"{_attempt(event)} runs, pid {event.pid}",

@@ -12,9 +12,9 @@ from orchestrator.core.setting import is_pool
 from orchestrator.core.spec import Limits, RetryRule, Spec
 from orchestrator.core.value import Value
 from orchestrator.errors import CODES
-from orchestrator.load import foreach
-from orchestrator.load.definitions import Report, Written
-from orchestrator.load.reading import LARGEST, Reader, Wrong, is_number, is_table, is_whole, shown
+from orchestrator.load import foreach, making
+from orchestrator.load.definitions import Reader, Report, Written, Wrong, shown
+from orchestrator.load.reading import LARGEST, is_number, is_table, is_whole
 
 NAME_LENGTH = 80
 SMALLEST_MEMORY, LARGEST_MEMORY = 1_000_000, 2**62
@@ -74,6 +74,7 @@ def _spec(written: Written, values: dict[str, Any]) -> Spec:
     own = written.name if not written.name.startswith("<") else ""  # a lambda
     values.setdefault("name", own[:NAME_LENGTH] or f"phase-{values['number']}")
     values.setdefault("title", "".join(each for each in written.title if each.isprintable()))
+    values.setdefault("cache", bool(values.get("inputs") or values.get("outputs")))
     if written.threads:
         values["isolation"] = "spawn"
     return Spec(file=written.file, line=written.line, digest=written.digest, broken=written.broken, **values)
@@ -325,5 +326,9 @@ _READ: dict[str, Reader] = {
     "max_parallel": foreach.at_least_one("max_parallel"),
     "fail_fast": foreach.switch("fail_fast"),
     "fail_after": foreach.fail_after,
+    "inputs": making.patterns("inputs"),
+    "outputs": making.patterns("outputs"),
+    "params": making.params,
+    "cache": making.cache,
     "run": _run,
 }

@@ -46,6 +46,11 @@ class Written(Value):
 Report = Callable[[Written, str, str, str], None]
 """Takes the phase, the key at fault ("" for the whole), the message and the hint."""
 
+Wrong = Callable[[str, str], Any]
+"""Takes what is wrong with a value and what to write instead; gives None, the value that is left."""
+
+Reader = Callable[[Any, Wrong], Any]
+
 
 class Definitions(Value):
     specs: tuple[Spec, ...] = ()  # by number
@@ -64,3 +69,14 @@ class Definitions(Value):
 
 def digest_of(*parts: object) -> str:
     return hashlib.sha256(json.dumps(plain(parts), sort_keys=True).encode()).hexdigest()
+
+
+def shown(value: object) -> str:
+    """A value that an author wrote, for the message that refuses it."""
+    if isinstance(value, dict) and len(value) == 1 and "" in value:  # what Python wrote and JSON cannot hold
+        return str(value[""])
+    try:
+        text = repr(value)
+    except ValueError:  # Python refuses to write out a number of more than 4300 digits
+        return "a number too long to show"
+    return text if len(text) <= 80 else f"{text[:77]}..."

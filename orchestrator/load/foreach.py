@@ -8,7 +8,8 @@ from typing import Any
 
 from orchestrator.core.item import MOST_ITEMS
 from orchestrator.core.spec import Foreach
-from orchestrator.load.reading import Reader, Wrong, is_whole, shown, unfit
+from orchestrator.load.definitions import Reader, Wrong, shown
+from orchestrator.load.reading import is_whole, unfit
 
 _RESULT = re.compile(r"result\((-?\d{1,9})\)((?:\[(?:\"[^\"\]]*\"|'[^'\]]*'|\d{1,9})\])*)")
 _KEY = re.compile(r"\[(?:([\"'])([^\]]*)\1|(\d+))\]")

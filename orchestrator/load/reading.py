@@ -1,31 +1,14 @@
-"""What the readers of all keys have in common: how a wrong value is named, and what counts as a number or a table."""
+"""What the readers of all keys have in common: what counts as a number, as a table, as JSON."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
-
-Wrong = Callable[[str, str], Any]
-"""Takes what is wrong with a value and what to write instead; gives None, the value that is left."""
-
-Reader = Callable[[Any, Wrong], Any]
 
 LARGEST = 999_999_999  # of numbers of phases, tries and open files
 
 
 def is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST
-
-
-def shown(value: object) -> str:
-    if isinstance(value, dict) and len(value) == 1 and "" in value:  # what Python wrote and JSON cannot hold
-        return str(value[""])
-    try:
-        text = repr(value)
-    except ValueError:  # Python refuses to write out a number of more than 4300 digits
-        return "a number too long to show"
-    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def is_table(value: object) -> bool:

@@ -36,6 +36,10 @@ class Group:
         finally:
             os.close(fd)
 
+    def oom_kills(self) -> int | None:
+        """How many of its processes the kernel has ended for lack of memory; None where nobody counts them."""
+        return _count(f"{self._path}/memory.events", "oom_kill")
+
     def remove(self) -> bool:
         """False while the kernel still counts a process in it."""
         try:
@@ -55,6 +59,7 @@ class Groups:
         self._prefix = f"orch-{os.getpid()}-{os.urandom(6).hex()}"
         self._folder = "" if os.environ.get("ORCH_NO_CGROUP") == "1" else _usable(self._prefix)
         self._busy: list[Group] = []
+        self._oom_kills = self._count_oom_kills()
         if self._folder:
             _remove_forgotten(self._folder)
 
@@ -72,11 +77,37 @@ class Groups:
             return None
         return Group(path)
 
+    def ran_out_of_memory(self, group: Group | None) -> bool | None:
+        """Whether the kernel ended one of that group for lack of memory; None where only a guess is left."""
+        own = group.oom_kills() if group is not None else None
+        if own is not None:
+            return own > 0
+        # All who are counted together: that it was one of ours could only be guessed, that it was none is sure.
+        return False if self._oom_kills is not None and self._count_oom_kills() == self._oom_kills else None
+
+    def _count_oom_kills(self) -> int | None:
+        """Of the group that we are in ourselves, with all below it; else of the whole machine."""
+        folder = _own_folder()
+        of_ours = _count(f"{folder}/memory.events", "oom_kill") if folder else None
+        return of_ours if of_ours is not None else _count("/proc/vmstat", "oom_kill")
+
     def drop(self, group: Group | None) -> None:
         """A dying process may hold its group for a moment: those are tried again with the next, and at the end."""
         if group is not None:
             self._busy.append(group)
         self._busy = [each for each in self._busy if not each.remove()]
+
+
+def _count(path: str, name: str) -> int | None:
+    """A number of a file that has a name and a number in each line."""
+    try:
+        for line in Path(path).read_text().splitlines():
+            key, _, value = line.partition(" ")
+            if key == name:
+                return int(value)
+    except (OSError, ValueError):
+        pass
+    return None
 
 
 def _usable(prefix: str) -> str:

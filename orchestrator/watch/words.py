@@ -285,7 +285,7 @@ def hints(event: ev.RunEnded, state: State, plan: Plan) -> list[str]:
     asked = [number for number in sorted(plan.specs) if number in state.run.scope]
     failed = [number for number in asked if state.phase(number).status == "failed"]
     if event.verdict == "waiting":
-        return [f"{INDENT}{line}" for line in _awaited(state)]
+        return [f"{INDENT}{line}" for line in _awaited(event, state, failed)]
     if stays := {number: why for number in failed if (why := stays_failed(plan, number, state.phase(number)))}:
         number, why = next(iter(stays.items()))
         return [f"{INDENT}next: `orch logs {number}` shows what it printed; it was {why}"]
@@ -305,12 +305,12 @@ def _with_log(number: int, state: State) -> str:
     return f"'{failed[0]}'" if failed else str(number)
 
 
-def _awaited(state: State) -> list[str]:
+def _awaited(event: ev.RunEnded, state: State, failed: Sequence[int]) -> list[str]:
     """What a run waits for that has ended as waiting, each with the way on."""
     if state.run.paused is not None:
         return [f"the run is paused {state.run.paused}: `orch resume`, then `orch run`"]
-    dues = [phase.retry_at or "" for phase in state.retrying()]
-    return [f"the next retry is due {min(dues)}; `orch run` honours it"] if dues else []
+    also = f"; `orch logs {_with_log(failed[0], state)}` shows what failed" if failed else ""
+    return [f"the next retry is due {event.due_at}; `orch run` honours it{also}"]
 
 
 def counted(many: int, one: str, several: str = "") -> str:

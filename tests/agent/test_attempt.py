@@ -6,6 +6,7 @@ import json
 import os
 import resource
 import stat
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from orchestrator import process
 from orchestrator.core.outcome import failure_of
 from orchestrator.core.spec import Limits
+from orchestrator.process.groups import Groups
 from tests.agent.driving import Driven, order, wait_for
 
 OF_THE_C_LIBRARY = 0b11 << 31  # signals 32 and 33, which no program may set: they are as our own parent left them
@@ -44,8 +46,10 @@ def test_success_with_result_and_output(agent: Driven) -> None:
         ("exit 75", "exited", 75, None, "TRANSIENT"),
         ("exit 78", "exited", 78, None, "CONFIGURATION"),
         ("exit 69", "exited", 69, None, "DEPENDENCY"),
+        ("no-such-command", "exited", 127, None, "NOT_FOUND"),
         ("kill -SEGV $$", "signalled", None, 11, "FAILED"),
-        ("kill -KILL $$", "signalled", None, 9, "RESOURCE"),
+        ("kill -XCPU $$", "signalled", None, 24, "RESOURCE"),
+        ("sh -c 'kill -XCPU $$'; exit $?", "exited", 152, None, "RESOURCE"),
     ],
 )
 def test_how_a_command_says_it(
@@ -54,6 +58,27 @@ def test_how_a_command_says_it(
     outcome = agent.owner.run(order(1, run))
     assert (outcome.kind, outcome.exit_status, outcome.signal) == (kind, status, number)
     assert failure_of(outcome).code == code
+
+
+def test_a_kill_by_a_person_is_told_from_a_lack_of_memory_where_it_is_counted(agent: Driven) -> None:
+    outcome = agent.owner.run(order(1, "kill -KILL $$"))
+    assert (outcome.kind, outcome.signal) == ("signalled", 9)
+    told = {False: "FAILED", None: "RESOURCE"}  # somewhere on this machine memory may just have run out
+    assert failure_of(outcome).code == told[outcome.out_of_memory]
+    assert (outcome.out_of_memory is None) <= (Groups().ran_out_of_memory(None) is None or _oom_kills() > 0)
+
+
+def _oom_kills() -> int:
+    counted = [line.split() for line in Path("/proc/vmstat").read_text().splitlines()]
+    return sum(int(number) for name, number in counted if name == "oom_kill")
+
+
+def test_a_limit_of_memory_that_was_reached_is_a_lack_of_it(agent: Driven) -> None:
+    greedy = (sys.executable, "-I", "-S", "-c", "bytearray(1 << 40)")
+    outcome = agent.owner.run(order(1, greedy, limits=Limits(memory=500 * 1024 * 1024)))
+    assert failure_of(outcome).code == "RESOURCE"
+    assert "memory had run out" in failure_of(outcome).message
+    assert failure_of(agent.owner.run(order(2, greedy))).code == "FAILED"  # there it was no limit of ours
 
 
 def test_a_list_is_run_without_a_shell(agent: Driven) -> None:

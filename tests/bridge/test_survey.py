@@ -136,7 +136,7 @@ def test_an_outcome_of_a_newer_format_waits_and_is_named(tmp_path):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"duration_seconds": "1"}, {"duration_seconds": True}, {"started_at": 1e13}, {"exit_status": 1.5},
+        {"duration_seconds": "1"}, {"duration_seconds": True}, {"started_at": 1e13}, {"exit_status": 1.5}, {"out_of_memory": 1},
         {"signal": "9"}, {"log": 5}, {"leftovers": [1]}, {"tail": [None]}, {"failure": {"code": "BAD", "message": ""}},
         {"failure": {"code": "FAILED", "message": 3}},
     ],

@@ -14,13 +14,14 @@ from orchestrator.core.agenda import Agenda
 from orchestrator.core.decide import is_over
 from orchestrator.core.draft import Decision
 from orchestrator.core.events import Scope
-from orchestrator.core.names import Identity
+from orchestrator.core.names import Identity, iso
 from orchestrator.core.outcome import Failure, Outcome, failure_of
 from orchestrator.core.state import ANSWERS_KEPT
 from tests.core.given import (
     AGENT,
     FINE,
     ME,
+    NOW,
     Case,
     an,
     asked,
@@ -487,7 +488,7 @@ def test_an_unchanged_plan_is_not_adopted_again_and_a_changed_one_is():
         ((intended(1), failed(1)), False, ("failed", 1)),
         ((intended(1), completed(1), intended(2), failed(2)), False, ("failed", 1)),
         ((ev.PhaseCancelled(1, "by ann"),), False, ("cancelled", 1)),
-        ((intended(1), retrying(1)), True, ("waiting", 3)),
+        ((intended(1), retrying(1)), True, ("waiting", 3, iso(NOW + 60))),
         ((ev.RunStopping("SIGINT", 130),), False, ("cancelled", 130)),
         ((ev.RunStopping("SIGTERM", 143),), False, ("cancelled", 143)),
         ((ev.RunStopping("cancelled by ann", 1),), False, ("cancelled", 1)),
@@ -497,7 +498,7 @@ def test_how_a_run_ends_and_with_which_exit_code(events, no_wait, ending):
     case = Case({1: (), 2: (1,)}, no_wait=no_wait).given(*events)
     assert case.step().events == (ev.RunEnded(*ending),)
     assert is_over(case.state, case.mode) and case.step().is_empty
-    assert (case.state.run.verdict, case.state.run.exit_code) == ending
+    assert (case.state.run.verdict, case.state.run.exit_code) == ending[:2]
 
 
 def test_what_is_blocked_by_a_failure_does_not_run_and_the_rest_goes_on():

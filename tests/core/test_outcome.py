@@ -16,6 +16,9 @@ from orchestrator.errors import CODES
         (Outcome("exited", 75), "TRANSIENT", "exit status 75 after 0.00s"),
         (Outcome("exited", 78), "CONFIGURATION", "exit status 78 after 0.00s"),
         (Outcome("exited", 69), "DEPENDENCY", "exit status 69 after 0.00s"),
+        (Outcome("exited", 127), "NOT_FOUND", "exit status 127 (no such command) after 0.00s"),
+        (Outcome("exited", 143), "FAILED", "exit status 143: ended by SIGTERM after 0.00s"),
+        (Outcome("exited", 255), "FAILED", "exit status 255 after 0.00s"),
         (Outcome("signalled", signal=signal.SIGSEGV), "FAILED", "ended by SIGSEGV after 0.00s"),
         (Outcome("signalled", signal=99), "FAILED", "ended by signal 99 after 0.00s"),
         (Outcome("signalled", signal=signal.SIGXCPU), "RESOURCE", "used up its processor time (SIGXCPU) after 0.00s"),
@@ -36,6 +39,23 @@ def test_the_code_and_the_sentence_for_each_end(outcome, code, message):
 def test_killed_without_being_asked_is_most_likely_memory():
     found = failure_of(Outcome("signalled", signal=signal.SIGKILL))
     assert found.code == "RESOURCE" and "memory" in found.message
+
+
+@pytest.mark.parametrize("end", [Outcome("signalled", signal=signal.SIGKILL), Outcome("exited", 137)])
+def test_where_memory_is_counted_a_kill_is_told_from_a_lack_of_it(end):
+    by_kernel, by_person = (failure_of(end.replace(out_of_memory=which)) for which in (True, False))
+    assert by_kernel.code == "RESOURCE" and by_kernel.message.endswith("after 0.00s, for lack of memory")
+    assert by_person.code == "FAILED" and "by a person" in by_person.message
+
+
+def test_a_lack_of_memory_is_the_cause_of_what_has_no_other():
+    broken = Failure("FAILED", "a worker has died")
+    for end, code in (
+        (Outcome("exited", 1), "RESOURCE"), (Outcome("exited", 75), "TRANSIENT"),
+        (Outcome("signalled", signal=signal.SIGABRT), "RESOURCE"), (Outcome("exited", 1, failure=broken), "RESOURCE"),
+    ):  # fmt: skip
+        found = failure_of(end.replace(out_of_memory=True))
+        assert found.code == code and ("memory had run out" in found.message) == (code == "RESOURCE")
 
 
 def test_what_the_attempt_said_of_itself_comes_first_with_the_agents_evidence():
@@ -65,6 +85,7 @@ def test_an_outcome_comes_back_from_json(kind):
         ("rsync",),
         "3.log",
         ("b", "c"),
+        True,
     )
     assert Outcome.from_dict(json.loads(json.dumps(outcome.as_dict()))) == outcome
     assert Outcome.from_dict({"kind": kind}) == Outcome(kind)

@@ -29,6 +29,10 @@ FULL = Spec(
     fail_fast=True,
     fail_after=0.05,
     item=("a",),
+    inputs=("data/*.csv",),
+    outputs=("out",),
+    params={"year": 2024},
+    cache=True,
     digest="d",
     broken="no",
 )

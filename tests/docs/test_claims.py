@@ -16,6 +16,7 @@ from typer.main import get_command
 from orchestrator import errors
 from orchestrator.cli.init import TEMPLATES
 from orchestrator.cli.main import COMMANDS, application
+from orchestrator.core.causes import EXIT_STATUSES
 from orchestrator.core.setting import BY_NAME, SETTINGS
 from orchestrator.core.table import STATUSES, diagram
 from orchestrator.load.checks import _READ
@@ -91,9 +92,27 @@ def test_the_errors_to_raise_are_those_that_exist_with_their_codes() -> None:
     assert told == {cls.__name__: cls.code for cls in errors.PhaseError.__subclasses__() if cls.code != "INTERRUPTED"}
 
 
-def test_the_exit_statuses_of_commands_are_those_of_the_codes() -> None:
-    told = dict(re.findall(r"\| ends with (\d+) \(`EX_\w+`\) \| ([A-Z]+):", prose(PHASES)))
-    assert {int(status): code for status, code in told.items()} == errors.EXIT_STATUS_CODES
+def test_the_classes_are_told_as_they_are() -> None:
+    """How often and how late each is tried again, and which exit statuses stand for it."""
+    told = {row[0].strip("`"): row for row in rows(PHASES, "class")}
+    assert list(told) == list(errors.CODES)
+    for name, code in errors.CODES.items():
+        statuses = [str(status) for status, meaning in EXIT_STATUSES.items() if meaning.code == name]
+        assert told[name][1] == code.meaning
+        assert told[name][2] == _when(code), name
+        assert re.findall(r"\b\d+\b", told[name][3]) == statuses, name
+
+
+def _when(code: errors.Code) -> str:
+    rule = code.retry
+    if rule is None:
+        return "never"
+    minutes = [f"{rule.delay * rule.factor**again / 60:g}" for again in range(rule.tries)]
+    if not minutes:
+        return "where `retries` or `retry` says so"
+    if not rule.delay:
+        return f"{rule.tries} in a row, at once, which costs no try"
+    return f"once, after {minutes[0]} min" if len(minutes) == 1 else f"after {', '.join(minutes)} min"
 
 
 def test_the_printed_diagram_is_the_table() -> None:

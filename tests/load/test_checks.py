@@ -49,6 +49,11 @@ def spec_of(**keys):
         ("limits", {"memory": "512 MiB", "cpu": 0.2, "open_files": 9}, Limits(512 * 2**20, 1, 9)),
         ("limits", {"memory": 2_000_000}, Limits(2_000_000)),
         ("isolation", "spawn", "spawn"),
+        ("inputs", ["data/*.csv", "./a//b/", "data/*.csv", "x/../y", "**/*.py"], ("data/*.csv", "a/b", "y", "**/*.py")),
+        ("outputs", [], ()),
+        ("outputs", ("out/",), ("out",)),
+        ("params", {"year": 2024, "wide": True, "share": 0.5, "of": ["a", "b"], "at": "$year"}, {"year": 2024, "wide": True, "share": 0.5, "of": ["a", "b"], "at": "$year"}),
+        ("cache", True, True),
         ("run", "a\nb", "a\nb"),
         ("run", ["a", ""], ("a", "")),
     ],
@@ -113,6 +118,23 @@ def test_right_values(key, value, kept):
         ("limits", {"open_files": 1.5}, "limits: open_files: 1.5 is not a whole number above 0", "open_files = 256"),
         ("isolation", "thread", "isolation: 'thread' is neither fork nor spawn", 'isolation = "spawn"'),
         ("isolation", {"fork": 1}, "isolation: {'fork': 1} is neither fork nor spawn", 'isolation = "spawn"'),
+        ("inputs", "data/*.csv", "inputs: 'data/*.csv' is not a list", 'inputs = ["data/*.csv"]'),
+        ("inputs", 3, "inputs: 3 is not a list of patterns", 'inputs = ["data/*.csv"]'),
+        ("inputs", [3], "inputs: 3 is not a pattern of files", 'inputs = ["data/*.csv"]'),
+        ("inputs", [" "], "inputs: ' ' is not a pattern of files", 'inputs = ["data/*.csv"]'),
+        ("inputs", ["a\nb"], "inputs: 'a\\nb' holds characters that cannot be printed", 'inputs = ["data/*.csv"]'),
+        ("outputs", ["/tmp/x"], "outputs: '/tmp/x' leads out of the project", 'outputs = ["data/*.csv"]'),
+        ("outputs", ["a/../../x"], "outputs: 'a/../../x' leads out of the project", 'outputs = ["data/*.csv"]'),
+        ("outputs", ["*/../x"], "outputs: '*/../x' goes back up behind a wildcard", 'outputs = ["data/*.csv"]'),
+        ("outputs", ["./system/x"], "outputs: './system/x' leads into system/, which is orch's own", 'outputs = ["data/*.csv"]'),
+        ("inputs", ["a/.."], "inputs: 'a/..' is the whole project, orch's own files with it", 'inputs = ["data/*.csv"]'),
+        ("params", [1], "params: [1] is not a table of values", "params = { year = 2024 }"),
+        ("params", {"a-b": 1}, "params: 'a-b' is not the name of a parameter", "letters, digits and _, no digit first"),
+        ("params", {"a": 1, "A": 2}, "params: a and A would be one variable, ORCH_PARAM_A", "rename one of them"),
+        ("params", {"a": float("nan")}, "params: a: nan is not text, a number, true or false, or a list of these", 'a = "..."'),
+        ("params", {"a": {"b": 1}}, "params: a: {'b': 1} is not text, a number, true or false, or a list of these", "write its values as parameters of their own"),
+        ("params", {"a": [[1]]}, "params: a: [[1]] is not text, a number, true or false, or a list of these", 'a = "..."'),
+        ("cache", 1, "cache: 1 is neither true nor false", "cache = false"),
         ("run", "", "run: is empty", 'run = "make all"'),
         ("run", [], "run: is empty", 'run = "make all"'),
         ("run", ["a", 1], "run: ['a', 1] is neither a command nor a list of words", 'run = "make all", or ["make", "all"]'),
@@ -160,6 +182,10 @@ ANYTHING = st.recursive(
                 "cwd",
                 "limits",
                 "isolation",
+                "inputs",
+                "outputs",
+                "params",
+                "cache",
                 "run",
             ]
         ),
@@ -174,10 +200,21 @@ def test_whatever_is_written_is_refused_or_taken_and_never_raises(keys, is_comma
     assert checked is not None or any(key in ("number", "") for key, _, _ in found)
 
 
-@pytest.mark.parametrize("key", ["inputs", "outputs", "params", "cache", "approval", "checkpoint", "on_critical", "when"])  # fmt: skip
+@pytest.mark.parametrize("key", ["approval", "checkpoint", "on_critical", "when"])  # fmt: skip
 def test_keys_that_do_not_work_yet_are_unknown(key):
     _, found = faults_of({"number": 3, "run": "x", key: True})
     assert [message for _, message, _ in found] == [f"phase 3: unknown key {key}"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "cached"),
+    [
+        ({}, False), ({"inputs": []}, False), ({"inputs": ["a"]}, True), ({"outputs": ["a"]}, True),
+        ({"inputs": ["a"], "cache": False}, False), ({"cache": True}, True),
+    ],
+)  # fmt: skip
+def test_a_phase_with_declared_files_is_compared_unless_it_says_otherwise(keys, cached):
+    assert spec_of(**keys).cache is cached
 
 
 def test_every_wrong_value_of_a_phase_is_told_at_once():
