@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -176,6 +177,17 @@ class Terminal(Started):
         self.close()
 
 
+_AT_START = ("PYTHON", "LANG", "LC_")  # what Python looks at only when it starts
+
+
+@cache
+def _warm() -> Any:
+    """One for all tests of this process; it ends with it."""
+    from tests.crash.warm import Warm
+
+    return Warm()
+
+
 class Project:
     def __init__(self, root: Path, scratch: Path) -> None:
         self.root, self.scratch = root, scratch
@@ -217,7 +229,16 @@ class Project:
         self, *words: str, env: dict[str, str] | None = None, cwd: Path | None = None, before: tuple[str, ...] = (),
         seconds: float = PATIENCE, **how: Any,
     ) -> Ended:  # fmt: skip
-        """Runs to its end, its output in pipes: whoever kept one of them would make this wait."""
+        """Runs to its end: in a fork of a process that has all loaded, unless it matters how it starts."""
+        if not (before or how or any(name.startswith(_AT_START) for name in env or ())):
+            return _warm().begin(words, cwd or self.root, self.environ(**(env or {})), self.scratch).wait(seconds)
+        return self.cold(*words, env=env, cwd=cwd, before=before, seconds=seconds, **how)
+
+    def cold(
+        self, *words: str, env: dict[str, str] | None = None, cwd: Path | None = None, before: tuple[str, ...] = (),
+        seconds: float = PATIENCE, **how: Any,
+    ) -> Ended:  # fmt: skip
+        """In a Python of its own, its output in pipes: whoever kept one of them would make this wait."""
         how.setdefault("stdin", subprocess.DEVNULL)
         ended = subprocess.run(
             [*before, *ORCH, *words], cwd=cwd or self.root, env=self.environ(**(env or {})),

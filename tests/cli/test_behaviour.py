@@ -169,10 +169,11 @@ def test_environment_folder_and_limits(project: Project) -> None:
         {"number": 1, "name": "env", "run": "env > env.txt; pwd -P > pwd.txt", "needs": [], "env": {"LEVEL": "9"}},
         {"number": 2, "name": "cwd", "run": "pwd -P > here.txt", "needs": [], "cwd": "data"},
         {"number": 3, "name": "limits", "run": "ulimit -n > files.txt", "needs": [], "limits": {"open_files": 77}},
-        {"number": 4, "name": "memory", "needs": [], "limits": {"memory": "200MB"},
+        {"number": 4, "name": "memory", "needs": [], "limits": {"memory": "200MB"}, "retries": 0,
          "run": ["python3", "-c", "x = bytearray(10**9)"]},
     )  # fmt: skip
     ended = project.orch("run", env={"SEEN": "from the caller"})
+    assert "memory  RESOURCE: " in ended.out, ended
     assert project.statuses() == {1: "completed", 2: "completed", 3: "completed", 4: "failed"}, ended
     environ = dict(line.split("=", 1) for line in project.lines("env.txt") if "=" in line)
     assert environ["LEVEL"] == "9"

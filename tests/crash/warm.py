@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,23 +87,25 @@ class Command:
 
 
 class Warm:
-    def __init__(self, scratch: Path) -> None:
-        self._scratch, self._count = scratch, 0
-        scratch.mkdir(exist_ok=True)
+    def __init__(self) -> None:
+        self._count = 0
         self._popen = subprocess.Popen(
             [sys.executable, "-c", _SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            env={"PATH": os.environ["PATH"], "PYTHONPATH": PACKAGE}, cwd=scratch,
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": PACKAGE}, cwd="/",
         )  # fmt: skip
         assert self._popen.stdout is not None
         while self._popen.stdout.readline() != "ready\n":  # the help comes before it
             pass
 
     def start(self, project: Project, *words: str, **env: str) -> Command:
+        return self.begin(words, project.root, project.environ(**env), project.scratch)
+
+    def begin(self, words: Sequence[str], cwd: Path, env: Mapping[str, str], scratch: Path) -> Command:
         self._count += 1
-        out, err = (self._scratch / f"{name}-{self._count}" for name in ("out", "err"))
+        out, err = (scratch / f"{name}-{self._count}" for name in ("out", "err"))
         out.touch()
         err.touch()
-        where = {"cwd": str(project.root), "env": project.environ(**env), "out": str(out), "err": str(err)}
+        where = {"cwd": str(cwd), "env": dict(env), "out": str(out), "err": str(err)}
         return Command(self, self.tell(argv=words, **where), out, err)
 
     def orch(self, project: Project, *words: str, seconds: float = PATIENCE, **env: str) -> Ended:
@@ -120,7 +122,7 @@ class Warm:
 
 
 @pytest.fixture
-def warm(tmp_path: Path) -> Iterator[Warm]:
-    made = Warm(tmp_path / "warm")
+def warm() -> Iterator[Warm]:
+    made = Warm()
     yield made
     made.end()
