@@ -31,6 +31,7 @@ from orchestrator.core.state import State
 from orchestrator.engine import Engine
 from orchestrator.errors import DefinitionsError, OrchError, RunActive, StateUnwritable, UsageError
 from orchestrator.inbox import Inbox
+from orchestrator.keeper import Keeper
 from orchestrator.load.definitions import Definitions, Fault
 from orchestrator.load.loading import load
 from orchestrator.look import TURN_MODE, cache_of, known_plan, rules_of
@@ -68,8 +69,8 @@ def _of_pools(specs: Iterable[Spec], pools: Mapping[str, int]) -> Iterator[Fault
 class Hands:
     """Everything that acts, behind one door: agents through the bridge, answers through the asks."""
 
-    def __init__(self, bridge: LocalBridge, asks: Asks) -> None:
-        self._bridge, self._asks = bridge, asks
+    def __init__(self, bridge: LocalBridge, asks: Asks, keeper: Keeper) -> None:
+        self._bridge, self._asks, self._keeper = bridge, asks, keeper
 
     @property
     def agent(self) -> str:
@@ -83,6 +84,7 @@ class Hands:
             if isinstance(action, AnswerAsk):
                 self._asks.answer(action.ask, accepted=action.accepted, text=action.text)
         self._bridge.perform(actions)
+        self._keeper.perform(actions)
 
 
 class Recovered:
@@ -178,13 +180,23 @@ class Holding:
             record,
         )  # fmt: skip
         self._closing.append(self.bridge.shutdown)
+        self.keeper = Keeper(self.root, settings, plan, lambda: self.state, self.inbox.put)
+        self._closing.append(self.keeper.close)
         self._outlook = Outlook(record)
         told = [Guarded(one, record) for one in (*watchers, self._structured_log(record), self._outlook)]
         heart = Heartbeat(self.system, self.me, settings.heartbeat_timeout, self._expect)
         self._closing.append(lambda: heart.stop(self.store.state, clock.System().moment()))
         self.engine = Engine(
-            plan, self.store, self.inbox, Hands(self.bridge, self.asks), heart, told, clock.System(), TURN_MODE
+            plan,
+            self.store,
+            self.inbox,
+            Hands(self.bridge, self.asks, self.keeper),
+            heart,
+            told,
+            clock.System(),
+            TURN_MODE,
         )
+        self.found.notes += self.keeper.finish_what_was_begun(lambda event: self.engine.step([obs.WentBack(event)]))
         self._recover()
         self._listen()
 
@@ -221,6 +233,7 @@ class Holding:
 
     def _listen(self) -> None:
         self.inbox.every(self.bridge.tend)
+        self.inbox.every(self.keeper.tend)
         self.inbox.every(self._look_at_asks)
         if self.asks.bell is not None:
             self.inbox.watch(self.asks.bell, lambda: list(self.asks.take()))

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from orchestrator.core.agenda import Agenda
 from orchestrator.core.decide import decide, is_over, next_wake
 from orchestrator.core.draft import Decision, Mode
-from orchestrator.core.events import PlanAdopted, RunContinued, RunStarted
+from orchestrator.core.events import PlanAdopted, RolledBack, RunContinued, RunStarted
 from orchestrator.core.observations import Observation, Tick
 from orchestrator.core.plan import Plan
 from orchestrator.ports import Clock, Executor, Heart, Inbox, Store, Watcher
 
-_OPENINGS = (RunStarted, RunContinued, PlanAdopted)
+_OPENINGS = (RunStarted, RunContinued, PlanAdopted, RolledBack)
 
 
 class Engine:

@@ -24,12 +24,12 @@ PACKAGE = "orchestrator"
 CORE = (
     "formats", "value", "names", "causes", "outcome", "spec", "slot", "integration", "wire", "setting", "graph", "cachekey",
     "events", "table", "state", "observations", "actions", "stuck", "retry", "pools", "plan", "priority", "agenda",
-    "flaw", "draft", "asking", "decide", "reconcile", "story", "drawing", "eta",
+    "flaw", "checkpoint", "draft", "undoing", "asking", "decide", "reconcile", "story", "drawing", "eta",
 )  # fmt: skip
 HANDS = (
-    "ports", "clock", "disk", "process", "project", "signals", "config", "author", "context", "phasefile", "inbox",
+    "ports", "clock", "disk", "patterns", "process", "project", "signals", "config", "author", "context", "phasefile", "inbox",
 )  # fmt: skip
-JOINTS = ("look", "fsck", "app")
+JOINTS = ("look", "fsck", "keeper", "app", "rollback")
 
 # Imports go strictly downwards, and rooms on one floor are strangers.
 FLOORS = {

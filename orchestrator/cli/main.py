@@ -30,6 +30,8 @@ COMMANDS: dict[str, dict[str, str]] = {
     "Act": {
         "cancel": "End the run, or phase N, and all that it started.",
         "retry": "Have phase N run again now, with fresh tries.",
+        "checkpoint": "Keep how all stands now, and what was kept.",
+        "rollback": "Have all as it was at a checkpoint.",
     },
     "Set up": {
         "init": "Begin a project from a template.",

@@ -28,6 +28,8 @@ TABLE: dict[str, dict[str, str]] = {
     "PhaseMended": dict.fromkeys(_LIVE, FAILED),
     "PhaseCancelled": dict.fromkeys((*_LIVE, PENDING, RETRY_WAIT), CANCELLED),
     "PhaseReset": dict.fromkeys(_REST, PENDING),
+    "CheckpointTaken": {STARTING: STARTING},
+    "PhaseRestored": {place: place for place in _REST},
 }
 
 

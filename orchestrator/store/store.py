@@ -105,7 +105,7 @@ class JournalStore:
                 self._encoder.moved(event.number)
             else:
                 self._state.apply(event, now)
-                if event.kind in ("RunStarted", "PlanAdopted"):
+                if event.kind in ("RunStarted", "PlanAdopted", "RolledBack"):
                     self._encoder.forget()
         return moves
 

@@ -110,4 +110,7 @@ _NAMES: dict[type[ev.Event], str] = {
     ev.PhaseMended: "phase_mended",
     ev.PhaseCancelled: "phase_cancelled",
     ev.PhaseReset: "phase_reset",
+    ev.CheckpointTaken: "checkpoint",
+    ev.PhaseRestored: "phase_restored",
+    ev.RolledBack: "rollback",
 }

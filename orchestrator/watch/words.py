@@ -11,6 +11,7 @@ from orchestrator.core.names import Moment, span
 from orchestrator.core.outcome import Failure
 from orchestrator.core.plan import Plan, stays_failed
 from orchestrator.core.state import State
+from orchestrator.core.story import counted_files
 from orchestrator.core.table import FAILED, RETRY_WAIT
 from orchestrator.watch.tally import Tally
 
@@ -26,7 +27,7 @@ def told(event: ev.Event, state: State, plan: Plan) -> list[str]:
 
 
 def is_bad(event: ev.Event) -> bool:
-    return isinstance(event, (ev.PhaseFailed, ev.PhaseRecovered, ev.PhaseMended))
+    return isinstance(event, (ev.PhaseFailed, ev.PhaseRecovered, ev.PhaseMended, ev.PhaseRestored))
 
 
 def clocked(moment: Moment, line: str) -> str:
@@ -119,6 +120,14 @@ def _evidence(failure: Failure) -> list[str]:
     return [*lines, f"{INDENT}log: {failure.log}"] if failure.log else lines
 
 
+def _restored(event: ev.PhaseRestored, state: State, plan: Plan) -> list[str]:
+    if event.fault:
+        what = f"its outputs could not go back to {event.checkpoint}: {event.fault}"
+        return [f"NOT BACK  {label(event.number, state)}  {what}"]
+    what = f"its outputs are as in {event.checkpoint}: {counted_files(event)}"
+    return [f"restored  {label(event.number, state)}  {what}"]
+
+
 def _cancelled(event: ev.PhaseCancelled, state: State, plan: Plan) -> list[str]:
     return [f"cancelled {label(event.number, state)}  {event.why}"]
 
@@ -145,6 +154,7 @@ _TOLD: dict[type[ev.Event], Callable[..., list[str]]] = {
     ev.PhaseRecovered: _found_dead,
     ev.PhaseMended: _found_dead,
     ev.PhaseCancelled: _cancelled,
+    ev.PhaseRestored: _restored,
     ev.RunStopping: _stopping,
 }
 

@@ -21,7 +21,7 @@ NOW = 1_800_000_000.0
 ME = Identity(10, 1, "boot", "host/1")
 AGENT = Identity(20, 2, "boot", "host/1")
 FINE = Outcome(EXITED, 0, result={"n": 1}, duration_seconds=2.0, log="its.log")
-OPENINGS = (ev.RunStarted, ev.RunContinued, ev.PlanAdopted)
+OPENINGS = (ev.RunStarted, ev.RunContinued, ev.PlanAdopted, ev.RolledBack)
 
 
 def failing(code: str = "TRANSIENT") -> Outcome:
