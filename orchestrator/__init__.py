@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from orchestrator.context import Context as Context
     from orchestrator.errors import ConfigurationFault as ConfigurationFault
     from orchestrator.errors import Conflict as Conflict
+    from orchestrator.errors import Critical as Critical
     from orchestrator.errors import Dependency as Dependency
     from orchestrator.errors import Failed as Failed
     from orchestrator.errors import Interrupted as Interrupted
@@ -26,7 +27,7 @@ __version__ = "0.1.0"
 
 _ERRORS = (
     *("PhaseError", "ConfigurationFault", "ValidationFault", "NotFound", "PermissionFault", "Conflict", "TimeoutFault"),
-    *("Transient", "Resource", "Interrupted", "Dependency", "Failed", "Rejected"),
+    *("Transient", "Resource", "Interrupted", "Dependency", "Failed", "Rejected", "Critical"),
 )
 _HOME = {"phase": "author", "Context": "context", **dict.fromkeys(_ERRORS, "errors")}
 __all__ = ["Context", "phase", *_ERRORS]

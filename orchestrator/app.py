@@ -31,6 +31,7 @@ from orchestrator.core.state import State
 from orchestrator.engine import Engine
 from orchestrator.errors import DefinitionsError, OrchError, RunActive, StateUnwritable, UsageError
 from orchestrator.inbox import Inbox
+from orchestrator.keeper import Keeper
 from orchestrator.listing import list_files
 from orchestrator.load.definitions import Definitions, Fault
 from orchestrator.load.loading import load
@@ -69,8 +70,10 @@ def _of_pools(specs: Iterable[Spec], pools: Mapping[str, int]) -> Iterator[Fault
 class Hands:
     """Everything that acts, behind one door: agents through the bridge, answers through the asks."""
 
-    def __init__(self, root: Path, bridge: LocalBridge, asks: Asks, news: Callable[[Observation], None]) -> None:
-        self._root, self._bridge, self._asks, self._news = root, bridge, asks, news
+    def __init__(
+        self, root: Path, bridge: LocalBridge, asks: Asks, keeper: Keeper, news: Callable[[Observation], None]
+    ) -> None:
+        self._root, self._bridge, self._asks, self._keeper, self._news = root, bridge, asks, keeper, news
 
     @property
     def agent(self) -> str:
@@ -86,6 +89,7 @@ class Hands:
             elif isinstance(action, ListFiles):
                 self._news(list_files(self._root, action))
         self._bridge.perform(actions)
+        self._keeper.perform(actions)
 
 
 class Recovered:
@@ -181,12 +185,15 @@ class Holding:
             record,
         )  # fmt: skip
         self._closing.append(self.bridge.shutdown)
+        self.keeper = Keeper(self.root, settings, plan, lambda: self.state, self.inbox.put)
+        self._closing.append(self.keeper.close)
         self._outlook = Outlook(record)
         told = [Guarded(one, record) for one in (*watchers, self._structured_log(record), self._outlook)]
         heart = Heartbeat(self.system, self.me, settings.heartbeat_timeout, self._expect)
         self._closing.append(lambda: heart.stop(self.store.state, clock.System().moment()))
-        hands = Hands(self.root, self.bridge, self.asks, self.inbox.put)
+        hands = Hands(self.root, self.bridge, self.asks, self.keeper, self.inbox.put)
         self.engine = Engine(plan, self.store, self.inbox, hands, heart, told, clock.System(), TURN_MODE)
+        self.found.notes += self.keeper.finish_what_was_begun(lambda event: self.engine.step([obs.WentBack(event)]))
         self._recover()
         self._listen()
 
@@ -223,6 +230,7 @@ class Holding:
 
     def _listen(self) -> None:
         self.inbox.every(self.bridge.tend)
+        self.inbox.every(self.keeper.tend)
         self.inbox.every(self._look_at_asks)
         if self.asks.bell is not None:
             self.inbox.watch(self.asks.bell, self.asked)

@@ -50,6 +50,8 @@ class Settings(Value):
     logs_phase_bytes: int
     logs_keep: int
     logs_structured_bytes: int
+    checkpoints_keep: int
+    checkpoints_max_age: float
     trust: bool
     retry: dict[str, RetryRule]  # every class that may be retried at all
     pools: dict[str, int]  # how many tokens there are of each

@@ -7,10 +7,13 @@ write or sync is never tried again on the same file: the kernel may have dropped
 from __future__ import annotations
 
 import errno
+import fcntl
+import hashlib
 import math
 import os
 import shutil
 import stat
+from collections.abc import Generator
 from pathlib import Path
 
 PRIVATE_FILE, PRIVATE_FOLDER = 0o600, 0o700
@@ -102,6 +105,82 @@ def remove_drafts(folder: Path, before: float = math.inf) -> None:
                 draft.unlink()
         except FileNotFoundError:
             continue  # renamed by now
+
+
+PIECE = 4 * 1024 * 1024
+_CLONE = 0x40049409  # FICLONE: both share what is in them until one of them is written to
+
+
+def copy(
+    source: Path, target: Path, *, mode: int = PRIVATE_FILE, mtime_ns: int | None = None
+) -> Generator[None, None, str]:
+    """A new file of its own, on the disk when this ends; in pieces, between which others may go on. Returns its digest.
+
+    What was digested is what is in the copy. A source that is no file is an OSError.
+    """
+    read = os.open(source, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if (kind := kind_of(os.fstat(read).st_mode)) != FILE:
+            raise OSError(errno.EINVAL, f"{kind} stands where a file should", str(source))
+        made = os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE_FILE)
+        try:
+            total = yield from _filled(read, made)
+            if mtime_ns is not None:
+                os.fchmod(made, mode)
+                os.utime(made, ns=(mtime_ns, mtime_ns))
+            os.fsync(made)
+        except BaseException:
+            os.unlink(target)
+            raise
+        finally:
+            os.close(made)
+    finally:
+        os.close(read)
+    return total
+
+
+def _filled(source: int, target: int) -> Generator[None, None, str]:
+    digest, is_clone = hashlib.sha256(), clone(source, target)
+    while piece := os.read(target if is_clone else source, PIECE):
+        digest.update(piece)
+        if not is_clone:
+            write_all(target, piece)
+        yield
+    return digest.hexdigest()
+
+
+def digest(source: Path) -> Generator[None, None, str]:
+    """Of what is in a file, in pieces."""
+    total = hashlib.sha256()
+    with open(os.open(source, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0) as file:
+        while piece := file.read(PIECE):
+            total.update(piece)
+            yield
+    return total.hexdigest()
+
+
+def clone(source: int, target: int) -> bool:
+    """Where the file system can: a copy that takes neither time nor room."""
+    try:
+        fcntl.ioctl(target, _CLONE, source)
+    except OSError:
+        return False
+    return True
+
+
+def can_clone(source: Path, folder: Path) -> bool:
+    """Would a copy of `source` take room there?"""
+    try:
+        with open(source, "rb") as read, open(os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC), "rb+") as draft:
+            return clone(read.fileno(), draft.fileno())
+    except OSError:
+        return False
+
+
+def room(folder: Path) -> int:
+    """Bytes that may still be written there."""
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize
 
 
 class Appender:

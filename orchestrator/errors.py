@@ -17,7 +17,8 @@ Failed work is a value with one of the codes below (which end of an attempt mean
     PhaseError
     ├── ConfigurationFault  ├── ValidationFault  ├── NotFound   ├── PermissionFault  ├── Conflict
     ├── TimeoutFault        ├── Transient        ├── Resource   ├── Interrupted
-    └── Dependency          └── Failed           └── Rejected
+    ├── Dependency          ├── Failed           ├── Rejected
+    └── Critical (never tried again, whatever is configured)
 """
 
 from __future__ import annotations
@@ -112,6 +113,10 @@ class PhaseError(Exception):
     """Raised by a phase to say which kind of failure this is, and so whether trying again can help."""
 
     code: ClassVar[str] = "FAILED"
+
+
+class Critical(PhaseError):
+    """Not to be tried again: what it has done is to be undone, where `on_critical = "rollback"` says so."""
 
 
 class ConfigurationFault(PhaseError):

@@ -17,6 +17,7 @@ from orchestrator.errors import StateUnwritable
 from orchestrator.load import cached
 from orchestrator.look import cache_of
 from orchestrator.store import mending, untidy
+from orchestrator.store.checkpoints import Vault
 from orchestrator.store.keeping import keep
 from orchestrator.store.lock import TURN, StateLock
 from orchestrator.store.store import unwritable
@@ -59,6 +60,7 @@ def examine(root: Path, *, has_lock: bool = False) -> Report:
     flaws += verdict.flaws
     if not is_live:
         flaws += remains.flaws(system, verdict.state)
+    flaws += Vault(root).flaws()
     flaws += [_of_cache(name) for name in cached.unreadable(cache_of(root))]
     return Report(flaws, verdict.decisions, verdict.segments)
 

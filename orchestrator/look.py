@@ -25,8 +25,10 @@ from orchestrator.errors import SettingsError
 from orchestrator.load.definitions import Definitions
 from orchestrator.load.loading import glance, peek
 from orchestrator.store import heartbeat
+from orchestrator.store.checkpoints import FOLDER, PLAN
 from orchestrator.store.reading import read_state
 
+CUT_OFF = "a rollback is under way, or was cut off: `orch recover` or `orch run` then finishes it, or takes it back"
 TURN_MODE = Mode(starts=False)
 
 
@@ -42,6 +44,8 @@ class Look:
         self.recovery = Decision((), ())
         definitions = peek(root, cache_of(root)) if reads_files else None
         self._items: dict[int, Counter[str]] | None = None
+        if (self.system / FOLDER / PLAN).exists():
+            self.notices = [*self.notices, CUT_OFF]
         self._root, self._specs = root, {spec.number: spec for spec in definitions.specs} if definitions else {}
         if definitions is None and reads_files:
             self.notices += [f"{fault}" for fault in glance(root)]

@@ -24,12 +24,13 @@ PACKAGE = "orchestrator"
 CORE = (
     "formats", "item", "value", "names", "causes", "outcome", "spec", "slot", "integration", "wire", "setting", "graph", "cachekey",
     "events", "table", "state", "observations", "actions", "stuck", "retry", "pools", "fanout", "plan", "priority", "agenda",
-    "flaw", "draft", "fanning", "asking", "decide", "reconcile", "story", "drawing", "eta",
+    "flaw", "checkpoint", "draft", "undoing", "fanning", "asking", "decide", "reconcile", "story", "drawing", "eta",
 )  # fmt: skip
 HANDS = (
-    "ports", "clock", "disk", "process", "project", "signals", "config", "author", "context", "phasefile", "inbox", "listing",
+    "ports", "clock", "disk", "patterns", "process", "project", "signals", "config", "author", "context", "phasefile", "inbox",
+    "listing",
 )  # fmt: skip
-JOINTS = ("look", "fsck", "app")
+JOINTS = ("look", "fsck", "keeper", "app", "rollback")
 
 # Imports go strictly downwards, and rooms on one floor are strangers.
 FLOORS = {

@@ -201,7 +201,7 @@ def test_a_class_that_is_never_retried_takes_no_rule(tmp_path: Path, code: str) 
         ("retry = { FAILED = { jitter = 2 } }", "orch.toml:1: retry.FAILED.jitter = 2 is not a number from 0 to 1"),
         ("retry.FAILD.tries = 1", "orch.toml:1: [retry.FAILD]: no class of errors has this name: did you mean FAILED?"),
         ("retry.SOME.tries = 1", "no class of errors has this name: rules may be set for CONFLICT"),
-        ("keep = 3", "orch.toml:1: keep is not a setting: did you mean keep under [logs]?"),
+        ("keep = 3", "orch.toml:1: keep is not a setting: did you mean keep under [logs] or [checkpoints]?"),
         ("[logs]\njobs = 3", "orch.toml:2: logs.jobs is not a setting: did you mean jobs above the first [table]?"),
         ('"a.b" = 3', "orch.toml:1: a.b is not a setting: `orch config show` lists them all"),
         ('"a\\nb" = 3', "a\\nb is not a setting"),

@@ -51,7 +51,7 @@ def test_the_defaults_of_trying_again(code, tries, delays):
 
 def test_every_error_of_a_phase_has_a_code_of_its_own_and_an_author_can_import_it():
     raised = subclasses(PhaseError) - {PhaseError}
-    assert {error.code for error in raised} == set(CODES) - {"INTERNAL"} and len(raised) == 12
+    assert {error.code for error in raised} == set(CODES) - {"INTERNAL"} and len(raised) == 13  # FAILED: and Critical
     assert all(getattr(orchestrator, error.__name__) is error for error in subclasses(PhaseError))
 
 

@@ -156,8 +156,9 @@ class Trial:
         elif kind == "error" and self.failure is None:
             code, text = str(message.get("code")), str(message.get("message"))[:_LONGEST_MESSAGE]
             self.failure = Failure(
-                code if code in CODES else "FAILED", text, str(message.get("type", ""))[:_LONGEST_TYPE]
-            )
+                code if code in CODES else "FAILED", text, str(message.get("type", ""))[:_LONGEST_TYPE],
+                critical=message.get("critical") is True,
+            )  # fmt: skip
         elif kind == "flood":
             self.failure = Failure("VALIDATION", f"its result is larger than {LARGEST_RESULT} bytes")
 

@@ -19,7 +19,7 @@ from orchestrator.context import Context
 from orchestrator.core.causes import code_of
 from orchestrator.core.item import Item, phase_of
 from orchestrator.core.wire import Order
-from orchestrator.errors import ConfigurationFault, ValidationFault
+from orchestrator.errors import ConfigurationFault, Critical, ValidationFault
 from orchestrator.phasefile import Loaded, import_phases
 
 _OWN = str(Path(__file__).resolve().parents[1])
@@ -101,7 +101,8 @@ def _run(talk: socket.socket, task: dict[str, Any], loaded: Loaded) -> NoReturn:
     except BaseException as error:
         context.flush()
         show_traceback(error)
-        _fail(talk, code_of(error), message_of(error), type(error).__name__)
+        is_critical = isinstance(error, Critical)
+        _fail(talk, code_of(error), message_of(error), type(error).__name__, is_critical=is_critical)
 
 
 def _give(talk: socket.socket, result: Any) -> NoReturn:
@@ -128,9 +129,9 @@ def _leave(talk: socket.socket, code: object) -> NoReturn:
     os._exit(code & 0xFF if isinstance(code, int) else 1)
 
 
-def _fail(talk: socket.socket, code: str, message: str, kind: str) -> NoReturn:
+def _fail(talk: socket.socket, code: str, message: str, kind: str, *, is_critical: bool = False) -> NoReturn:
     flush()
-    _send(talk, {"kind": "error", "code": code, "message": message, "type": kind})
+    _send(talk, {"kind": "error", "code": code, "message": message, "type": kind, "critical": is_critical})
     os._exit(1)
 
 

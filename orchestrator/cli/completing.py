@@ -13,6 +13,7 @@ from orchestrator.core.formats import MALFORMED
 from orchestrator.errors import OrchError
 from orchestrator.load.folder import read
 from orchestrator.load.static import numbers_in
+from orchestrator.store.checkpoints import Vault
 
 MOST = 1000  # more are no help to whoever chooses from them
 
@@ -26,6 +27,15 @@ def phases(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
         for number, name in sorted(_known(ctx.params.get("project")).items())[:MOST]
         if str(number).startswith(begun) and str(number) not in chosen
     ]
+
+
+def checkpoints(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """Their names, the newest first."""
+    try:
+        vault = Vault(project.find(ctx.params.get("project"), os.environ, Path.cwd()))
+        return [(name, "") for name in vault.ids()[:MOST] if name.startswith(incomplete)]
+    except (OSError, OrchError):
+        return []
 
 
 def _known(option: Path | None) -> dict[int, str]:

@@ -34,6 +34,8 @@ COMMANDS: dict[str, dict[str, str]] = {
         "resume": "Let a paused run go on.",
         "skip": "Count phase N as done.",
         "reset": "Have phases as if they had never run.",
+        "checkpoint": "Keep how all stands now, and what was kept.",
+        "rollback": "Have all as it was at a checkpoint.",
     },
     "Set up": {
         "init": "Begin a project from a template.",

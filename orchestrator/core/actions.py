@@ -34,6 +34,19 @@ class TakeOutcome(Action):
     attempt: AttemptId
 
 
+class MakeCheckpoint(Action):
+    """Then this attempt may start."""
+
+    order: Order
+
+
+class RestoreCheckpoint(Action):
+    """The outputs of this phase, and of no other."""
+
+    number: int
+    checkpoint: str
+
+
 class EndAgent(Action):
     """It does not answer: end its process; what it had in hand dies with it."""
 

@@ -29,7 +29,7 @@ MISSED = frozenset({FAILED, CANCELLED})
 _ENDED = DONE | MISSED
 
 
-_OPENINGS = (ev.RunStarted, ev.RunContinued, ev.PlanAdopted, ev.FannedOut)
+_OPENINGS = (ev.RunStarted, ev.RunContinued, ev.PlanAdopted, ev.RolledBack, ev.FannedOut)
 
 
 def begins_anew(plan: Plan, events: Iterable[ev.Event]) -> bool:

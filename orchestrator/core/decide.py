@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from orchestrator.core import actions as act
 from orchestrator.core import events as ev
-from orchestrator.core import fanning, retry, stuck
+from orchestrator.core import fanning, retry, stuck, undoing
 from orchestrator.core import observations as obs
 from orchestrator.core.agenda import Agenda
 from orchestrator.core.asking import answer
@@ -78,7 +78,7 @@ def is_over(state: State, mode: Mode) -> bool:
     """Nothing more will happen by itself: the call may end."""
     if mode.starts:
         return state.run.verdict is not None
-    return not any(state.phase(number).step == "stopping" for number in state.live)
+    return not state.restoring and not any(state.phase(number).step == "stopping" for number in state.live)
 
 
 def _precedence(observation: obs.Observation) -> int:
@@ -129,8 +129,16 @@ def _failed(draft: Draft, number: int, failure: Failure, duration: float) -> Non
         due = iso(draft.moment.now + verdict.delay)
         draft.note(ev.RetryScheduled(number, phase.attempt, failure, duration, due, verdict.delay))
     else:
-        draft.note(ev.PhaseFailed(number, phase.attempt, failure, duration, verdict.why))
+        restore = "" if verdict.again else undoing.goes_back_to(draft, number)
+        draft.note(ev.PhaseFailed(number, phase.attempt, failure, duration, verdict.why, restore))
+        if restore:
+            draft.do(act.RestoreCheckpoint(number, restore))
         _fail_fast(draft, number)
+
+
+def _checkpoint_failed(draft: Draft, seen: obs.CheckpointFailed) -> None:
+    if draft.is_current(seen.attempt) and draft.phase(seen.attempt.phase).step == "starting":
+        _failed(draft, seen.attempt.phase, Failure(seen.code, f"its checkpoint could not be made: {seen.why}"), 0.0)
 
 
 def _fail_fast(draft: Draft, number: int) -> None:
@@ -304,16 +312,18 @@ def _start_what_is_due(draft: Draft) -> None:
     if free <= 0 or not draft.mode.agent:
         return
     for number in draft.startable(free):
+        if draft.phase(number).restore:
+            continue  # what it made is on its way back
         attempt = draft.phase(number).attempt + 1
         is_retry = draft.phase(number).status == RETRY_WAIT
         draft.reason = ("its retry is due" if is_retry else "its needs are done") + ", and a slot is free"
         draft.note(ev.AttemptIntended(number, attempt, draft.mode.agent, draft.plan.key(number)))
         order = draft.plan.order(AttemptId(draft.state.run.id, number, attempt), draft.state.run.due, draft.phase)
-        draft.do(act.StartAttempt(order))
+        draft.do(undoing.first_step(draft, order))
 
 
 def _end_if_over(draft: Draft) -> None:
-    if draft.live() or draft.state.run.verdict is not None or not draft.state.run.id:
+    if draft.live() or draft.restoring() or draft.state.run.verdict is not None or not draft.state.run.id:
         return
     due_at = ""
     if draft.stopping:
@@ -359,6 +369,7 @@ _HANDLERS = {
     obs.OwnerDead: _owner_dead,
     obs.NeverStarted: _never_started,
     obs.Started: _started,
+    obs.CheckpointFailed: _checkpoint_failed,
     obs.AgentJoined: _agent_joined,
     obs.AgentGone: _agent_gone,
     obs.RunAsked: _run_asked,
@@ -366,4 +377,5 @@ _HANDLERS = {
     obs.Interrupt: _interrupted,
     obs.Asked: _asked,
     obs.FilesListed: fanning.files_listed,
+    **undoing.HANDLERS,
 }

@@ -74,6 +74,11 @@ class Draft:
         changed = {number for number, phase in self._changed.items() if phase.is_live}
         return changed | {number for number in self.state.live if number not in self._changed}
 
+    def restoring(self) -> bool:
+        """Are outputs on their way back to a checkpoint?"""
+        changed = any(phase.restore for phase in self._changed.values())
+        return changed or any(number not in self._changed for number in self.state.restoring)
+
     def note(self, event: ev.PhaseEvent) -> None:
         self.note_run(event)
         self._changed[event.number] = fold_phase(self.phase(event.number), event, iso(self.moment.now))

@@ -142,6 +142,18 @@ class AskAnswered(Event):
     number: Number | None = None
 
 
+class RolledBack(Event):
+    """The phases named are as they were, and so are the files that phases declare."""
+
+    checkpoint: str
+    token: str
+    by: str
+    run: dict[str, Any]
+    phases: dict[str, dict[str, Any]]
+    files: int = 0
+    removed: int = 0
+
+
 # ---- about one phase
 
 
@@ -197,6 +209,7 @@ class RetryScheduled(_Failing):
 
 class PhaseFailed(_Failing):
     why_final: str = ""  # why it is not tried again
+    restore: str = ""  # the checkpoint that its outputs go back to
 
 
 class PhaseRecovered(_Failing):
@@ -221,6 +234,21 @@ class PhaseSkipped(PhaseEvent):
 
     by: str
     why: str
+
+
+class CheckpointTaken(_AttemptEvent):
+    """How all stood before its first attempt can be had again."""
+
+    checkpoint: str
+
+
+class PhaseRestored(PhaseEvent):
+    """Its outputs are as they were before it began, or why they could not be put back."""
+
+    checkpoint: str
+    files: int = 0
+    removed: int = 0
+    fault: str = ""
 
 
 class PhaseReset(PhaseEvent):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestrator.core.events import Scope
+from orchestrator.core.events import RolledBack, Scope
 from orchestrator.core.names import AttemptId, Identity
 from orchestrator.core.outcome import Outcome, told_of
 from orchestrator.core.value import Value
+from orchestrator.core.wire import Order
 
 
 class Observation(Value):
@@ -93,6 +94,52 @@ class NeverStarted(Observation):
 
     def told(self) -> str:
         return f"no agent has heard of attempt {self.attempt}"
+
+
+class CheckpointMade(Observation):
+    order: Order
+    checkpoint: str
+
+    def told(self) -> str:
+        return "the checkpoint that comes first is made"
+
+
+class CheckpointFailed(Observation):
+    attempt: AttemptId
+    code: str
+    why: str
+
+    def told(self) -> str:
+        return f"no checkpoint could be made: {self.why}"
+
+
+class Unrestored(Observation):
+    """Found at start-up: its outputs are still to go back to its checkpoint."""
+
+    number: int
+
+    def told(self) -> str:
+        return f"phase {self.number} had not gone back to its checkpoint yet"
+
+
+class Restored(Observation):
+    number: int
+    checkpoint: str
+    files: int = 0
+    removed: int = 0
+    fault: str = ""
+
+    def told(self) -> str:
+        return f"checkpoint {self.checkpoint} " + (f"could not be restored: {self.fault}" if self.fault else "is back")
+
+
+class WentBack(Observation):
+    """All files of a rollback are where they belong."""
+
+    event: RolledBack
+
+    def told(self) -> str:
+        return f"{self.event.by} asked: rollback {self.event.checkpoint}"
 
 
 class Interrupt(Observation):

@@ -22,6 +22,7 @@ class Failure(Value):
     type: str = ""  # the exception's name, where there was one
     log: str = ""  # relative to the project's root
     tail: tuple[str, ...] = ()  # the last lines of what it printed
+    critical: bool = False  # the phase said that it must not be tried again
 
     @property
     def remedy(self) -> str:

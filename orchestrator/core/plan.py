@@ -21,6 +21,7 @@ from orchestrator.core.wire import Order
 
 RUN, KEEP, BLOCKED, WAIT, GOES_ON = "run", "keep", "blocked", "wait", "goes on"
 NET_MARGIN = 30.0  # how much later than the agent the loop's own net strikes
+CHECKPOINT_SECONDS = 3600.0  # what a checkpoint before it may take
 
 
 class Rules(Value):
@@ -93,7 +94,9 @@ class Plan:
 
     def net_seconds(self, number: int) -> float:
         """When the loop itself looks after an attempt that its agent should have ended long ago."""
-        return self.timeout(number) + self.rules.kill_grace + NET_MARGIN
+        spec = self.specs.get(number)
+        first = CHECKPOINT_SECONDS if spec is not None and spec.checkpoint else 0.0
+        return first + self.timeout(number) + self.rules.kill_grace + NET_MARGIN
 
     def titles(self) -> dict[str, list[str]]:
         return {str(number): [spec.name, spec.title] for number, spec in sorted(self.specs.items())}

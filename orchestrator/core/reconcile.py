@@ -37,7 +37,7 @@ def reconcile(state: State, findings: Iterable[Finding], now: float) -> list[obs
     for number in sorted(state.live):
         seen += _of_attempt(state, state.attempt_id(number), found, now)
     seen += _gone(state, found)
-    return seen
+    return seen + [obs.Unrestored(number) for number in sorted(state.restoring)]
 
 
 def _of_attempt(state: State, attempt: AttemptId, found: Mapping[str, Finding], now: float) -> list[obs.Observation]:

@@ -26,6 +26,8 @@ def judge(
     spec: Spec | None, phase: PhaseState, failure: Failure, rules: dict[str, RetryRule], number: int, draw: float
 ) -> Verdict:
     """`phase` is as it was before this failure was counted."""
+    if failure.critical:
+        return Verdict(False, why="it said that this is critical")
     rule = rule_for(spec, failure.code, rules)
     if rule is None:
         return Verdict(False, why=f"{failure.code} is never retried")

@@ -78,6 +78,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("logs.keep", COUNT, 20, "of how many attempts of a phase the logs are kept", 1, 100_000),
     Setting("logs.structured_bytes", BYTES, 20_000_000, "how large the structured log gets before it is rotated", 1000,
             10**12),
+    Setting("checkpoints.keep", COUNT, 20, "how many checkpoints are kept; what a phase may still need is", 1, 10_000),
+    Setting("checkpoints.max_age", DURATION, 30 * 86400.0, "after how long a checkpoint is removed", 1),
     Setting("trust", SWITCH, False, "whether phases/ is used although group or others may write to it"),
     *_retry_rows(),
 )  # fmt: skip
@@ -155,6 +157,8 @@ def _neighbour(tables: str, key: str) -> str | None:
 def _elsewhere(key: str) -> str | None:
     """The same key where it belongs: a table forgotten, or begun too early, is the common slip."""
     found = [name.rpartition(".")[0] for name in BY_NAME if name.rpartition(".")[2] == key.lower()]
-    if len(found) != 1:
+    if not 1 <= len(found) <= 2:
         return None
-    return f"{key.lower()} under [{found[0]}]" if found[0] else f"{key.lower()} above the first [table]"
+    if found == [""]:
+        return f"{key.lower()} above the first [table]"
+    return f"{key.lower()} under {' or '.join(f'[{table}]' for table in found)}"

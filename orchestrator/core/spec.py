@@ -6,6 +6,8 @@ from typing import Any
 
 from orchestrator.core.value import Value
 
+ROLLBACK = "rollback"
+
 
 class RetryRule(Value):
     """How often and how long after a failure of one class a phase is tried again (`tries`: after the first)."""
@@ -73,6 +75,8 @@ class Spec(Value):
     inputs: tuple[str, ...] = ()  # patterns of files, relative to the project's root; a folder stands for all in it
     outputs: tuple[str, ...] = ()  # likewise
     params: dict[str, Any] = {}  # noqa: RUF012  plain values; text "$name" stands for the run's parameter of that name
+    checkpoint: bool = False  # is made before it begins
+    on_critical: str = ""  # "rollback": what failed for good goes back to its checkpoint
     cache: bool = False  # its success stands, through all runs, for as long as its key does
     digest: str = ""  # of the file and of the project files that its import loaded
     broken: str = ""  # why its file could not be imported: its attempts fail with this sentence

@@ -47,6 +47,8 @@ class PhaseState(Value):
     leftovers: tuple[str, ...] = ()
     durations: tuple[float, ...] = ()  # of the attempts that succeeded, through all runs, the newest last
     items: tuple[Any, ...] | None = None  # what it fans out to, from when that is known
+    checkpoint: str | None = None  # was made before these tries began
+    restore: str | None = None  # the checkpoint that its outputs are to go back to, until they have
 
     @property
     def place(self) -> str:
@@ -91,6 +93,7 @@ class RunState(Value):
     calls: int = 0
     heartbeat_timeout: float = 120.0
     stale_after: float = 7200.0
+    rollback: str = ""  # the last that was written down: its files are where they belong
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> RunState:
@@ -111,6 +114,7 @@ class State:
         self.answers: dict[str, dict[str, Any]] = {}
         self.runs: list[dict[str, Any]] = []  # how the last runs ended, the newest last
         self.live: set[int] = set()  # derived: which phases have an attempt
+        self.restoring: set[int] = set()  # derived: whose outputs are to go back to their checkpoint
 
     def phase(self, number: int) -> PhaseState:
         found = self.items.get(number) if isinstance(number, Item) else self.phases.get(number)
@@ -147,6 +151,7 @@ class State:
         else:
             self.phases[number] = phase
         (self.live.add if phase.is_live else self.live.discard)(number)
+        (self.restoring.add if phase.restore else self.restoring.discard)(number)
 
     def _reset_items(self, event: ev.PhaseReset, at: str) -> None:
         if event.items is None:
@@ -223,7 +228,7 @@ def _error(attempt: int, failure: Failure, at: str) -> dict[str, Any]:
 
 
 def _failed(phase: PhaseState, event: ev.PhaseFailed, at: str) -> dict[str, Any]:
-    return {**_failing(phase, event, at), "why": event.why_final}
+    return {**_failing(phase, event, at), "why": event.why_final, "restore": event.restore or None}
 
 
 def _retry_scheduled(phase: PhaseState, event: ev.RetryScheduled, at: str) -> dict[str, Any]:
@@ -260,6 +265,8 @@ def _reset(phase: PhaseState, event: ev.PhaseReset, at: str) -> dict[str, Any]:
         "items": None if event.items is None else phase.items,
         "failures": 0, "retry_count": 0, "interruptions": event.interruptions, "retry_at": None,
         "retry_delay_seconds": None, "outputs": None, "why": event.why,
+        # cut off by others, it goes on with the tries that it had: what they left is nothing to go back to
+        "checkpoint": phase.checkpoint if event.interruptions else None,
     }  # fmt: skip
 
 
@@ -281,6 +288,14 @@ def _gather_failed(phase: PhaseState, event: ev.GatherFailed, at: str) -> dict[s
     return {"finished_at": at, "errors": (*phase.errors, error)[-ERRORS_KEPT:], "why": event.failure.message}
 
 
+def _checkpoint_taken(phase: PhaseState, event: ev.CheckpointTaken, at: str) -> dict[str, Any]:
+    return {"checkpoint": event.checkpoint}
+
+
+def _restored(phase: PhaseState, event: ev.PhaseRestored, at: str) -> dict[str, Any]:
+    return {"restore": None}
+
+
 _PHASE_FOLD: dict[type[Event], Callable[[PhaseState, Any, str], dict[str, Any]]] = {
     ev.AttemptIntended: _intended,
     ev.AttemptStarted: _started,
@@ -297,6 +312,8 @@ _PHASE_FOLD: dict[type[Event], Callable[[PhaseState, Any, str], dict[str, Any]]]
     ev.FannedOut: _fanned_out,
     ev.Gathered: _gathered,
     ev.GatherFailed: _gather_failed,
+    ev.CheckpointTaken: _checkpoint_taken,
+    ev.PhaseRestored: _restored,
 }
 
 # ---- the branches about the run
@@ -366,6 +383,22 @@ def _run_record(state: State, event: ev.RunEnded) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _rolled_back(state: State, event: ev.RolledBack, at: str) -> None:
+    for text, document in event.phases.items():
+        number = number_of(text)
+        now, then = state.phase(number), PhaseState.from_dict(document)
+        state._put(number, then.replace(
+            name=now.name, title=now.title, planned=now.planned, durations=now.durations,
+            attempt=max(now.attempt, then.attempt),
+        ))  # fmt: skip
+    then_run = RunState.from_dict(event.run)
+    kept = {name: getattr(state.run, name) for name in _OF_ITS_OWNER}
+    state.run = then_run.replace(rollback=event.token, **kept)
+
+
+_OF_ITS_OWNER = ("owner", "command", "jobs", "plan", "heartbeat_timeout", "stale_after", "paused")
+
+
 def _agent_engaged(state: State, event: ev.AgentEngaged, at: str) -> None:
     state.agents[event.agent] = event.identity
 
@@ -391,6 +424,7 @@ _RUN_FOLD: dict[type[Event], Callable[[State, Any, str], None]] = {
     ev.AgentEngaged: _agent_engaged,
     ev.AgentLeft: _agent_left,
     ev.AskAnswered: _ask_answered,
+    ev.RolledBack: _rolled_back,
 }
 
 # ---- state.json

@@ -33,6 +33,8 @@ def concerns(event: ev.Event, number: int) -> bool:
     """About this phase, or the frame that its story stands in: runs that begin, go on and end."""
     if isinstance(event, ev.AskAnswered):
         return event.number == number
+    if isinstance(event, ev.RolledBack):
+        return str(number) in event.phases
     return getattr(event, "number", None) == number or isinstance(event, _FRAME)
 
 
@@ -41,6 +43,11 @@ def is_about(chapters: list[Chapter], number: int) -> bool:
 
 
 _FRAME = (ev.RunStarted, ev.RunContinued, ev.RunStopping, ev.RunPaused, ev.RunResumed, ev.RunEnded)
+
+
+def counted_files(event: Any) -> str:
+    files = "1 file" if event.files == 1 else f"{event.files} files"
+    return f"{files} put back, {event.removed} removed"
 
 
 def _attempt(event: Any) -> str:
@@ -91,6 +98,13 @@ _SENTENCES: dict[type[ev.Event], Callable[[Any], str]] = {
         f"all its items have ended: {len(event.result) - len(event.failed)} of {len(event.result)} are done"
     ),
     ev.GatherFailed: lambda event: f"failed: {event.failure.code}: {event.failure.message}",
+    ev.CheckpointTaken: lambda event: f"checkpoint {event.checkpoint} was made before {_attempt(event)}",
+    ev.PhaseRestored: lambda event: (
+        f"its outputs could not go back to checkpoint {event.checkpoint}: {event.fault}"
+        if event.fault
+        else f"its outputs are as in checkpoint {event.checkpoint}: {counted_files(event)}"
+    ),
+    ev.RolledBack: lambda event: f"rolled back to {event.checkpoint} by {event.by}: {counted_files(event)}",
     ev.PhaseReset: lambda event: (
         f"{'as if it had never run' if event.forgotten else 'to be run again, with fresh tries'}: {event.why}"
     ),

@@ -33,6 +33,8 @@ TABLE: dict[str, dict[str, str]] = {
     "FannedOut": {PENDING: PENDING},
     "Gathered": {PENDING: COMPLETED},
     "GatherFailed": {PENDING: FAILED},
+    "CheckpointTaken": {STARTING: STARTING},
+    "PhaseRestored": {place: place for place in _REST},
 }
 
 

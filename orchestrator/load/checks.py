@@ -66,8 +66,15 @@ def _whole(written: Written, keys: dict[str, Any], label: str, report: Report) -
             report(written, key, f"{label}{key} without foreach", "it is about items, and this phase has none")
     if "fail_fast" in keys and "fail_after" in keys:
         report(written, "fail_after", f"{label}fail_fast and fail_after", "one of them: fail_after says after how many")
+    if keys.get("on_critical") and keys.get("checkpoint") is False:
+        report(written, "checkpoint", f"{label}on_critical goes back to a checkpoint", "remove checkpoint = false")
+    if keys.get("foreach") is not None and (keys.get("on_critical") or keys.get("checkpoint")):
+        report(written, "checkpoint", f"{label}checkpoint and foreach exclude each other", _FAN_OUT)
     if written.oddity:
         report(written, "", label + written.oddity, "")
+
+
+_FAN_OUT = "give the checkpoint to a phase before it"
 
 
 def _spec(written: Written, values: dict[str, Any]) -> Spec:
@@ -75,6 +82,8 @@ def _spec(written: Written, values: dict[str, Any]) -> Spec:
     values.setdefault("name", own[:NAME_LENGTH] or f"phase-{values['number']}")
     values.setdefault("title", "".join(each for each in written.title if each.isprintable()))
     values.setdefault("cache", bool(values.get("inputs") or values.get("outputs")))
+    if values.get("on_critical"):
+        values.setdefault("checkpoint", True)
     if written.threads:
         values["isolation"] = "spawn"
     return Spec(file=written.file, line=written.line, digest=written.digest, broken=written.broken, **values)
@@ -330,5 +339,7 @@ _READ: dict[str, Reader] = {
     "outputs": making.patterns("outputs"),
     "params": making.params,
     "cache": making.cache,
+    "checkpoint": making.checkpoint,
+    "on_critical": making.on_critical,
     "run": _run,
 }

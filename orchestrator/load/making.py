@@ -7,6 +7,7 @@ import posixpath
 import re
 from typing import Any
 
+from orchestrator.core.spec import ROLLBACK
 from orchestrator.load.definitions import Reader, Wrong, shown
 
 OWN = "system"  # what lies in it is orch's: neither made from nor made by a phase
@@ -78,6 +79,18 @@ def _is_plain(value: object) -> bool:
     if isinstance(value, int):
         return abs(value) < LARGEST
     return isinstance(value, float) and math.isfinite(value)
+
+
+def checkpoint(value: Any, wrong: Wrong) -> Any:
+    if not isinstance(value, bool):
+        return wrong(f"checkpoint: {shown(value)} is neither true nor false", "checkpoint = true")
+    return value
+
+
+def on_critical(value: Any, wrong: Wrong) -> Any:
+    if value != ROLLBACK:
+        return wrong(f"on_critical: {shown(value)} is not known", f'on_critical = "{ROLLBACK}"')
+    return value
 
 
 def cache(value: Any, wrong: Wrong) -> Any:

@@ -9,8 +9,9 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from orchestrator.core.events import Event, Scope
-from orchestrator.core.item import is_number
+from orchestrator.core.checkpoint import Checkpoint, Entry
+from orchestrator.core.events import Event, RolledBack, Scope
+from orchestrator.core.item import is_number, number_of
 from orchestrator.core.names import Identity, epoch
 from orchestrator.core.outcome import Failure
 from orchestrator.core.state import PhaseState, RunState
@@ -21,6 +22,7 @@ from orchestrator.errors import CODES
 Fits = Callable[[Any], bool]
 
 _MOST = 2**53  # beyond, a number is no count, no time and no pid
+_DIGEST = re.compile("[0-9a-f]{64}")
 _SEVERAL = re.compile(r"(tuple|list|dict)\[(?:(?<=dict\[)str, )?(.+?)(?:, \.\.\.)?\]")
 _VALUES: dict[str, type[Value]] = {"Scope": Scope, "Identity": Identity, "Failure": Failure}
 
@@ -38,6 +40,9 @@ def check_fields(cls: type[Value], data: dict[str, Any], *, whole: bool = False)
 def check_event(data: dict[str, Any]) -> None:
     cls = Event.kinds[data["event"]]
     check_fields(cls, {name: value for name, value in data.items() if name != "event"})
+    if cls is RolledBack:
+        check_fields(RunState, data["run"])
+        _each(data["phases"], _check_phase)
 
 
 def check_state(document: dict[str, Any]) -> None:
@@ -61,6 +66,27 @@ def _check_phase(data: dict[str, Any]) -> None:
         raise ValueError(f"status and step cannot be {_short(status)} and {_short(step)}")
     for error in data.get("errors", ()):
         _like(error, _ERROR)
+
+
+def check_checkpoint(found: Checkpoint) -> None:
+    """ValueError or KeyError where something in it could not come back."""
+    check_fields(RunState, found.state["run"])
+    _each(found.phases(), _check_phase)
+    if not all(
+        isinstance(epoch(found.timestamp), float) and _is_int(int(number_of(number))) for number in found.phases()
+    ):
+        raise ValueError(f"its phases cannot be {_short(sorted(found.phases()))}")
+    for entry in found.entries.values():
+        for name, value in entry.__dict__.items():
+            if type(value) is not type(_ENTRY[name]):
+                raise ValueError(f"{name} of a file cannot be {_short(value)}")
+        if entry.path.startswith(("/", "system/")) or ".." in entry.path.split("/"):
+            raise ValueError(f"{entry.path} is no place for an output")
+        if entry.is_file and not _DIGEST.fullmatch(entry.digest):
+            raise ValueError(f"{entry.path} has no digest")
+
+
+_ENTRY = Entry("").__dict__
 
 
 def _each(documents: Any, check: Callable[[dict[str, Any]], None]) -> None:

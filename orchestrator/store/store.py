@@ -107,7 +107,7 @@ class JournalStore:
                     self._encoder.forget()  # its items are reset with it
             else:
                 self._state.apply(event, now)
-                if event.kind in ("RunStarted", "PlanAdopted"):
+                if event.kind in ("RunStarted", "PlanAdopted", "RolledBack"):
                     self._encoder.forget()
         return moves
 

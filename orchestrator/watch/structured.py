@@ -120,4 +120,7 @@ _NAMES: dict[type[ev.Event], str] = {
     ev.FannedOut: "phase_fanned_out",
     ev.Gathered: "phase_complete",
     ev.GatherFailed: "phase_error",
+    ev.CheckpointTaken: "checkpoint",
+    ev.PhaseRestored: "phase_restored",
+    ev.RolledBack: "rollback",
 }

@@ -12,6 +12,7 @@ from orchestrator.core.names import Moment, span
 from orchestrator.core.outcome import Failure
 from orchestrator.core.plan import Plan, stays_failed
 from orchestrator.core.state import State
+from orchestrator.core.story import counted_files
 from orchestrator.core.table import COMPLETED, FAILED, PENDING, RETRY_WAIT
 from orchestrator.watch.tally import Tally
 
@@ -26,8 +27,11 @@ def told(event: ev.Event, state: State, plan: Plan) -> list[str]:
     return [printable(line) for line in words(event, state, plan)] if words else []
 
 
+_BAD = (ev.PhaseFailed, ev.PhaseRecovered, ev.PhaseMended, ev.GatherFailed, ev.PhaseRestored)
+
+
 def is_bad(event: ev.Event) -> bool:
-    return isinstance(event, (ev.PhaseFailed, ev.PhaseRecovered, ev.PhaseMended, ev.GatherFailed))
+    return isinstance(event, _BAD)
 
 
 def clocked(moment: Moment, line: str) -> str:
@@ -135,6 +139,14 @@ def _evidence(failure: Failure) -> list[str]:
     return [*lines, f"{INDENT}log: {failure.log}"] if failure.log else lines
 
 
+def _restored(event: ev.PhaseRestored, state: State, plan: Plan) -> list[str]:
+    if event.fault:
+        what = f"its outputs could not go back to {event.checkpoint}: {event.fault}"
+        return [f"NOT BACK  {label(event.number, state)}  {what}"]
+    what = f"its outputs are as in {event.checkpoint}: {counted_files(event)}"
+    return [f"restored  {label(event.number, state)}  {what}"]
+
+
 def _cancelled(event: ev.PhaseCancelled, state: State, plan: Plan) -> list[str]:
     return [f"cancelled {label(event.number, state)}  {event.why}"]
 
@@ -190,6 +202,7 @@ _TOLD: dict[type[ev.Event], Callable[..., list[str]]] = {
     ev.PhaseReset: _reset,
     ev.RunPaused: _paused,
     ev.RunResumed: _resumed,
+    ev.PhaseRestored: _restored,
     ev.RunStopping: _stopping,
     ev.FannedOut: _fanned_out,
     ev.Gathered: _gathered,

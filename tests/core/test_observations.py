@@ -3,15 +3,18 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.core import decide
+from orchestrator.core import events as ev
 from orchestrator.core import observations as obs
 from orchestrator.core.observations import Observation
 from tests.core.given import AGENT, FINE, Case, an, asked, run_asked
 
+ORDER = Case({9: ()}).start(9).order
 EXAMPLES = [
     obs.Tick(), obs.Started(an(9), 30, 3), obs.Ended(an(9), FINE), obs.Beat("a1", {}), obs.AgentJoined("a9", AGENT),
     obs.AgentGone("a9", "why"), obs.NoAgents("why"), obs.OwnerDead(an(9), "owner", "since", "why"), obs.NeverStarted(an(9)),
-    obs.Interrupt("SIGINT", 130), asked("cancel"), run_asked(),
-    obs.FilesListed(9),
+    obs.Interrupt("SIGINT", 130), asked("cancel"), run_asked(), obs.CheckpointMade(ORDER, "phase_9_x"),
+    obs.CheckpointFailed(an(9), "RESOURCE", "why"), obs.Unrestored(9), obs.Restored(9, "phase_9_x"),
+    obs.WentBack(ev.RolledBack("phase_9_x", "token", "ann", {}, {})), obs.FilesListed(9),
 ]  # fmt: skip
 
 

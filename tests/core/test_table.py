@@ -24,7 +24,9 @@ MOVES = {
     "FannedOut": ({"pending"}, "pending"),
     "Gathered": ({"pending"}, "completed"),
     "GatherFailed": ({"pending"}, "failed"),
+    "CheckpointTaken": ({"starting"}, "starting"),
 }
+STAYS = {"PhaseRestored": PLACES - LIVE}  # wherever it stands by then
 
 
 @pytest.mark.parametrize("event", MOVES)
@@ -41,7 +43,12 @@ def test_every_event_moves_from_where_it_may_and_nowhere_else(event):
 
 def test_the_table_lists_the_events_about_phases_and_no_others():
     about_phases = {name for name, kind in ev.Event.kinds.items() if issubclass(kind, ev.PhaseEvent) and name[0] != "_"}
-    assert set(TABLE) == set(MOVES) == about_phases - {"PhaseEvent"}
+    assert set(TABLE) == set(MOVES) | set(STAYS) == about_phases - {"PhaseEvent"}
+
+
+@pytest.mark.parametrize("event", STAYS)
+def test_some_move_nothing(event):
+    assert TABLE[event] == {place: place for place in STAYS[event]}
 
 
 def test_what_happened_to_nobody_is_no_move():
@@ -64,5 +71,6 @@ def test_the_diagram_shows_every_move_once():
     head, start, *lines = diagram().splitlines()
     assert (head, start) == ("stateDiagram-v2", "    [*] --> pending")
     assert sorted(lines) == sorted(
-        f"    {place} --> {following}: {event}" for event, (may, following) in MOVES.items() for place in may
+        [f"    {place} --> {following}: {event}" for event, (may, following) in MOVES.items() for place in may]
+        + [f"    {place} --> {place}: {event}" for event, places in STAYS.items() for place in places]
     )

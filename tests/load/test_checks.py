@@ -54,6 +54,8 @@ def spec_of(**keys):
         ("outputs", ("out/",), ("out",)),
         ("params", {"year": 2024, "wide": True, "share": 0.5, "of": ["a", "b"], "at": "$year"}, {"year": 2024, "wide": True, "share": 0.5, "of": ["a", "b"], "at": "$year"}),
         ("cache", True, True),
+        ("checkpoint", True, True),
+        ("on_critical", "rollback", "rollback"),
         ("run", "a\nb", "a\nb"),
         ("run", ["a", ""], ("a", "")),
     ],
@@ -134,6 +136,8 @@ def test_right_values(key, value, kept):
         ("params", {"a": float("nan")}, "params: a: nan is not text, a number, true or false, or a list of these", 'a = "..."'),
         ("params", {"a": {"b": 1}}, "params: a: {'b': 1} is not text, a number, true or false, or a list of these", "write its values as parameters of their own"),
         ("params", {"a": [[1]]}, "params: a: [[1]] is not text, a number, true or false, or a list of these", 'a = "..."'),
+        ("checkpoint", "yes", "checkpoint: 'yes' is neither true nor false", "checkpoint = true"),
+        ("on_critical", "undo", "on_critical: 'undo' is not known", 'on_critical = "rollback"'),
         ("cache", 1, "cache: 1 is neither true nor false", "cache = false"),
         ("run", "", "run: is empty", 'run = "make all"'),
         ("run", [], "run: is empty", 'run = "make all"'),
@@ -200,7 +204,7 @@ def test_whatever_is_written_is_refused_or_taken_and_never_raises(keys, is_comma
     assert checked is not None or any(key in ("number", "") for key, _, _ in found)
 
 
-@pytest.mark.parametrize("key", ["approval", "checkpoint", "on_critical", "when"])  # fmt: skip
+@pytest.mark.parametrize("key", ["approval", "when"])  # fmt: skip
 def test_keys_that_do_not_work_yet_are_unknown(key):
     _, found = faults_of({"number": 3, "run": "x", key: True})
     assert [message for _, message, _ in found] == [f"phase 3: unknown key {key}"]
@@ -215,6 +219,12 @@ def test_keys_that_do_not_work_yet_are_unknown(key):
 )  # fmt: skip
 def test_a_phase_with_declared_files_is_compared_unless_it_says_otherwise(keys, cached):
     assert spec_of(**keys).cache is cached
+
+
+def test_whoever_goes_back_has_something_to_go_back_to():
+    assert spec_of(on_critical="rollback").checkpoint is True and spec_of().checkpoint is False
+    _, found = faults_of({"number": 3, "run": "x", "on_critical": "rollback", "checkpoint": False})
+    assert [message for _, message, _ in found] == ["phase 3: on_critical goes back to a checkpoint"]
 
 
 def test_every_wrong_value_of_a_phase_is_told_at_once():
