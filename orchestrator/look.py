@@ -19,7 +19,7 @@ from orchestrator.core.plan import Plan, Rules
 from orchestrator.core.pools import waits_for
 from orchestrator.core.reconcile import Finding, reconcile
 from orchestrator.core.state import State
-from orchestrator.core.table import DONE, PENDING, RETRY_WAIT
+from orchestrator.core.table import AWAITING, DONE, PENDING, RETRY_WAIT
 from orchestrator.errors import SettingsError
 from orchestrator.load.definitions import Definitions
 from orchestrator.load.loading import glance, peek
@@ -108,7 +108,8 @@ class Look:
         return "waiting" if run.verdict == "waiting" else "finished"
 
     def _waits(self) -> bool:
-        return any(phase.status == RETRY_WAIT for phase in self.state.phases.values() if phase.planned)
+        waits = (RETRY_WAIT, AWAITING)
+        return any(phase.status in waits for phase in self.state.phases.values() if phase.planned)
 
     def waits_for_tokens(self) -> dict[int, str]:
         """Phases that could start but for a token of a pool: which, and who has it."""

@@ -22,9 +22,9 @@ PACKAGE = "orchestrator"
 
 # In the core, among the small hands of floor 2 and on the floor that joins them the order is that of reading: each may know those before it.
 CORE = (
-    "formats", "value", "names", "outcome", "spec", "slot", "integration", "wire", "setting", "graph", "cachekey",
+    "formats", "value", "names", "outcome", "gate", "spec", "slot", "integration", "wire", "setting", "graph", "cachekey",
     "events", "table", "state", "observations", "actions", "stuck", "retry", "pools", "plan", "priority", "agenda",
-    "flaw", "draft", "asking", "decide", "reconcile", "story", "drawing", "eta",
+    "flaw", "draft", "deciding", "asking", "decide", "reconcile", "story", "drawing", "eta",
 )  # fmt: skip
 HANDS = (
     "ports", "clock", "disk", "process", "project", "signals", "config", "author", "context", "phasefile", "inbox",

@@ -107,7 +107,7 @@ class Interrupt(Observation):
 
 class Asked(Observation):
     ask: str
-    verb: str  # cancel, retry, pause, resume, skip, reset
+    verb: str  # cancel, retry, pause, resume, skip, reset, approve, reject
     by: str
     number: int | None = None
     why: str = ""

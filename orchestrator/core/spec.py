@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from orchestrator.core.gate import Approval
 from orchestrator.core.value import Value
 
 
@@ -41,6 +42,7 @@ class Spec(Value):
     cwd: str = "."
     limits: Limits = Limits()
     isolation: str = "fork"  # or "spawn"
+    approval: Approval | None = None
     pools: dict[str, int] = {}  # noqa: RUF012  tokens that an attempt holds while it is live
     digest: str = ""  # of the file and of the project files that its import loaded
     broken: str = ""  # why its file could not be imported: its attempts fail with this sentence
@@ -59,4 +61,6 @@ class Spec(Value):
             fields["retry"] = {code: RetryRule(**rule) for code, rule in fields["retry"].items()}
         if "limits" in fields:
             fields["limits"] = Limits(**fields["limits"])
+        if fields.get("approval") is not None:  # one that says nothing but yes is stored as {}
+            fields["approval"] = Approval.from_dict(fields["approval"])
         return cls(**fields)

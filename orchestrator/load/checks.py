@@ -13,6 +13,7 @@ from orchestrator.core.setting import is_pool
 from orchestrator.core.spec import Limits, RetryRule, Spec
 from orchestrator.core.value import Value
 from orchestrator.errors import CODES
+from orchestrator.load.approvals import approval
 from orchestrator.load.definitions import Report, Written
 
 Wrong = Callable[[str, str], Any]
@@ -344,6 +345,7 @@ _READ: dict[str, Reader] = {
     "cwd": _cwd,
     "limits": _limits,
     "isolation": _isolation,
+    "approval": approval,
     "pools": _pools,
     "run": _run,
 }

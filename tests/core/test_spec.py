@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from orchestrator.core.gate import Approval
 from orchestrator.core.spec import Limits, RetryRule, Spec
 
 LEAST = Spec(3, "index", "phases/p03.py", 4)
@@ -23,13 +24,23 @@ FULL = Spec(
     cwd="data",
     limits=Limits(10**9, 60, 64),
     isolation="spawn",
+    approval=Approval("before", 60.0, "approve", ("ann",), "rows"),
     pools={"gpu": 1},
     digest="d",
     broken="no",
 )
 
 
-@pytest.mark.parametrize("spec", [LEAST, FULL, FULL.replace(run="make all"), LEAST.replace(limits=Limits(cpu=1))])
+@pytest.mark.parametrize(
+    "spec",
+    [
+        LEAST,
+        FULL,
+        FULL.replace(run="make all"),
+        LEAST.replace(limits=Limits(cpu=1)),
+        LEAST.replace(approval=Approval()),
+    ],
+)
 def test_a_spec_survives_being_stored(spec):
     assert Spec.from_dict(json.loads(json.dumps(spec.as_dict()))) == spec
 

@@ -174,7 +174,7 @@ def test_whatever_is_written_is_refused_or_taken_and_never_raises(keys, is_comma
     assert checked is not None or any(key in ("number", "") for key, _, _ in found)
 
 
-@pytest.mark.parametrize("key", ["inputs", "outputs", "params", "cache", "approval", "checkpoint", "on_critical", "when", "foreach", "max_parallel", "fail_fast", "fail_after"])  # fmt: skip
+@pytest.mark.parametrize("key", ["inputs", "outputs", "params", "cache", "checkpoint", "on_critical", "when", "foreach", "max_parallel", "fail_fast", "fail_after"])  # fmt: skip
 def test_keys_that_do_not_work_yet_are_unknown(key):
     _, found = faults_of({"number": 3, "run": "x", key: True})
     assert [message for _, message, _ in found] == [f"phase 3: unknown key {key}"]
