@@ -216,9 +216,7 @@ class Holding:
             if phase.agent in gone and phase.pid and phase.ticks and self._was_here(phase.agent)
         ]
         self.found.swept = self.bridge.sweep(findings, orphans)
-        batch = reconcile(self.state, findings, clock.now())
-        if batch:
-            self.found.events = self.engine.step(batch).events
+        self.found.events = self.engine.step(reconcile(self.state, findings, clock.now())).events
         self.bridge.clear(gone)
         untold = [number for number in self.state.live if self.state.phase(number).agent in self._hidden]
         self.found.untold = dict.fromkeys(sorted(untold), self.state.run.stale_after)

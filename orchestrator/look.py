@@ -114,7 +114,7 @@ class Look:
         return "waiting" if run.verdict == "waiting" else "finished"
 
     def _waits(self) -> bool:
-        return bool(self.state.retrying())
+        return bool(self.state.retrying()) or any(self.state.phase(number).planned for number in self.state.awaiting)
 
     def waits_for_tokens(self) -> dict[int, str]:
         """Phases that could start but for a token of a pool: which, and who has it."""

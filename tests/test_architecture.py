@@ -22,9 +22,10 @@ PACKAGE = "orchestrator"
 
 # In the core, among the small hands of floor 2 and on the floor that joins them the order is that of reading: each may know those before it.
 CORE = (
-    "formats", "item", "value", "names", "causes", "outcome", "spec", "slot", "integration", "wire", "setting", "graph", "cachekey",
-    "events", "table", "state", "observations", "actions", "stuck", "retry", "pools", "fanout", "plan", "priority", "agenda",
-    "flaw", "checkpoint", "draft", "undoing", "fanning", "asking", "decide", "reconcile", "story", "drawing", "eta",
+    "formats", "item", "value", "names", "causes", "outcome", "gate", "spec", "slot", "integration", "wire", "setting", "graph",
+    "cachekey", "events", "table", "state", "observations", "actions", "stuck", "retry", "pools", "fanout", "plan", "priority",
+    "agenda", "flaw", "checkpoint", "draft", "undoing", "fanning", "deciding", "asking", "decide", "reconcile", "story",
+    "drawing", "eta",
 )  # fmt: skip
 HANDS = (
     "ports", "clock", "disk", "patterns", "process", "project", "signals", "config", "author", "context", "phasefile", "inbox",

@@ -30,6 +30,8 @@ COMMANDS: dict[str, dict[str, str]] = {
     "Act": {
         "cancel": "End the run, or phase N, and all that it started.",
         "retry": "Have phase N run again now, with fresh tries.",
+        "approve": "Say yes to phase N, which waits for it.",
+        "reject": "Say no: phase N counts as failed.",
         "pause": "Start nothing new; what runs goes on.",
         "resume": "Let a paused run go on.",
         "skip": "Count phase N as done.",

@@ -51,4 +51,8 @@ def _line(event: ev.Event) -> str:
         return f"phase {event.number}: {event.why}; pending, at no cost of a try"
     if isinstance(event, ev.PhaseCancelled):
         return f"phase {event.number}: cancelled, {event.why}"
+    if isinstance(event, ev.GatePassed | ev.GateApproved):
+        return f"phase {event.number}: approved by {event.by}"
+    if isinstance(event, ev.GateRejected):
+        return f"phase {event.number}: {event.failure.message}; `orch retry {event.number}` asks again"
     return ""

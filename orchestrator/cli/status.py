@@ -13,16 +13,18 @@ from orchestrator.cli.frame import JsonOption, ProjectOption, root_of, show, sho
 from orchestrator.cli.terminal import cells, fitted
 from orchestrator.cli.watching import watch
 from orchestrator.core import events as ev
+from orchestrator.core.gate import ways
 from orchestrator.core.names import epoch, span
 from orchestrator.core.state import PhaseState
 from orchestrator.core.table import COMPLETED, IN_PROGRESS
 from orchestrator.errors import UsageError
 from orchestrator.look import Look
+from orchestrator.watch.words import printable
 
 EXAMPLE = "Example: orch status --json"
 WIDEST = 240  # columns where nobody counts them
 MANY = 60  # more phases than this, and those that need no attention are only counted
-_NOTABLE = ("in_progress", "retry_wait", "failed", "cancelled")
+_NOTABLE = ("in_progress", "retry_wait", "awaiting_approval", "failed", "cancelled")
 
 
 def command(
@@ -94,9 +96,15 @@ def _phase_document(look: Look, number: int, waits_for: str | None) -> dict[str,
         "number": number, "name": phase.name, "title": phase.title, "status": _status(look, number), "step": phase.step,
         "attempts": phase.attempts, "started_at": phase.started_at, "finished_at": phase.finished_at,
         "duration_seconds": phase.duration_seconds, "retry_at": phase.retry_at, "why": phase.why, "log": phase.log,
-        "waits_for": waits_for, "items": None if items is None else {"total": len(phase.items or ()), **items},
+        "waits_for": waits_for, "gate": _gate_document(phase),
+        "items": None if items is None else {"total": len(phase.items or ()), **items},
         "error": {name: error.get(name) for name in ("code", "message", "remedy")} if error else None,
     }  # fmt: skip
+
+
+def _gate_document(phase: PhaseState) -> dict[str, Any] | None:
+    """What waits for a person, or how the last asking was decided."""
+    return {"id": phase.gate.id, **phase.gate.__dict__, "who": [*phase.gate.who]} if phase.gate else None
 
 
 def headline(look: Look) -> str:
@@ -179,12 +187,16 @@ def _remark(number: int, phase: PhaseState, waits_for: str | None) -> str:
         return f"waits for {waits_for}"
     if phase.status == "in_progress" and phase.started_at:
         return f"attempt {number}.{phase.attempt}, for {span(max(0.0, clock.now() - epoch(phase.started_at)))}"
+    if phase.status == "awaiting_approval" and phase.gate:
+        shown = f"{phase.gate.shown}; " if phase.gate.shown else ""
+        return printable(f"{shown}waits for {phase.gate.told()}: {ways(number)}")
     if phase.status == "retry_wait":
         return f"{phase.why}; due {phase.retry_at}, now: `orch retry {number}`"
     if phase.status == "failed" and phase.errors:
         return f"{phase.errors[-1]['code']}: {phase.errors[-1]['message']}"
-    if phase.status == "completed" and phase.duration_seconds is not None:
-        return span(phase.duration_seconds) + (f", {phase.attempts} attempts" if phase.attempts > 1 else "")
+    if phase.status in ("completed", "approved") and phase.duration_seconds is not None:
+        tries = f", {phase.attempts} attempts" if phase.attempts > 1 else ""
+        return span(phase.duration_seconds) + tries + (f", {phase.why}" if phase.status == "approved" else "")
     if phase.status == "pending" and not phase.attempts:
         return ""
     return phase.why or ""

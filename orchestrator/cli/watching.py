@@ -91,6 +91,6 @@ class Again:
 
 def _without_times(look: Look) -> object:
     run, phases = look.state.run, look.state.phases
-    places = [(n, p.status, p.step, p.attempt, p.retry_at) for n, p in sorted(phases.items()) if p.planned]
+    places = [(n, p.status, p.step, p.attempt, p.retry_at, p.gate) for n, p in sorted(phases.items()) if p.planned]
     told = (run.id, run.verdict, run.stopping, run.paused)
     return (look.run_state, look.is_hung, look.owner, told, tuple(look.notices), places)

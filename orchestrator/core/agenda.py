@@ -23,7 +23,7 @@ from orchestrator.core.pools import Wants, fits, free
 from orchestrator.core.priority import places
 from orchestrator.core.state import PhaseState, State
 from orchestrator.core.stuck import Watch
-from orchestrator.core.table import CANCELLED, DONE, FAILED, PENDING, RETRY_WAIT
+from orchestrator.core.table import AWAITING, CANCELLED, DONE, FAILED, PENDING, RETRY_WAIT
 
 MISSED = frozenset({FAILED, CANCELLED})
 _ENDED = DONE | MISSED
@@ -44,11 +44,14 @@ class Agenda:
     def __init__(self, plan: Plan, state: State, moment: Moment) -> None:
         self._plan = plan
         self._due_ticks: dict[int, float] = {}
+        self._gate_ticks: dict[int, float] = {}
         self.scope: Scope = state.run.scope
         self.place = places(plan, state, self.scope)  # of each phase where several may start
         self.unmet: dict[int, int] = {}
         self._ready: dict[Wants, list[int]] = {}  # by place: pending, in the range, every need done; by what they take
         self.waiting: list[tuple[float, int]] = []  # the same of retries, sorted: (tick at which it is due, number)
+        self.asking: list[int] = []  # as ready, but that a person is to be asked first
+        self.gates: list[tuple[float, int]] = []  # sorted: (tick of the deadline, who waits for a person until then)
         self.watches: dict[int, Watch] = {}
         self.to_fan_out: set[int] = set()  # pending, in the range, every need done: its items are to be found
         self.to_gather: set[int] = set()  # its items have ended, or too many of them failed
@@ -61,7 +64,8 @@ class Agenda:
             self._missed[number] = sum(statuses[status] for status in MISSED)
             self._open[number] = len(items) - sum(statuses[status] for status in _ENDED)
         self._state = state
-        for number in (*plan.needs, *(number for number in state.live if number not in plan.needs)):
+        strangers = (number for number in (*state.live, *state.awaiting) if number not in plan.needs)
+        for number in (*plan.needs, *strangers):
             self._enter(number, state.phase(number), moment)
 
     def follow(self, number: int, before: PhaseState, after: PhaseState, state: State, moment: Moment) -> None:
@@ -147,9 +151,15 @@ class Agenda:
         (self.to_gather.add if ended else self.to_gather.discard)(owner)
 
     def _enter(self, number: int, phase: PhaseState, moment: Moment) -> None:
+        """Twice is once: whoever needs what has just moved is looked at as it is after the whole decision."""
         if phase.is_live:
             strikes_at = moment.tick + self._plan.net_seconds(number)
             self.watches.setdefault(number, Watch(phase.attempt, strikes_at))
+        elif phase.status == AWAITING:
+            if phase.gate is not None and phase.gate.due_at is not None and number not in self._gate_ticks:
+                left = _remaining(phase.gate.due_at, phase.gate.delay_seconds, moment.now)
+                self._gate_ticks[number] = moment.tick + left
+                insort(self.gates, (self._gate_ticks[number], number))
         elif self._plan.fans_out(number):
             self._judge(number, phase)
             if phase.items is None and phase.status == PENDING and number in self.scope and self.unmet[number] == 0:
@@ -157,25 +167,38 @@ class Agenda:
         elif isinstance(number, Item) and self._state.phase(number.phase).status != PENDING:
             return
         elif number in self.scope and self.unmet.get(number) == 0:
-            if phase.status == PENDING:
+            if phase.status == PENDING and self._plan.asks_first(number, phase):
+                _insert(self.asking, number, None)
+            elif phase.status == PENDING:
                 queue = self._ready.setdefault(self._plan.wants_of(number), [])
-                insort(queue, number, key=self.place.__getitem__)
-            elif phase.status == RETRY_WAIT:
-                self._due_ticks[number] = moment.tick + _remaining(phase, moment.now)
+                _insert(queue, number, self.place.__getitem__)
+            elif phase.status == RETRY_WAIT and number not in self._due_ticks:
+                left = _remaining(phase.retry_at, phase.retry_delay_seconds, moment.now)
+                self._due_ticks[number] = moment.tick + left
                 insort(self.waiting, (self._due_ticks[number], number))
 
     def _leave(self, number: int, phase: PhaseState) -> None:
         self.to_fan_out.discard(number)
-        if phase.status == PENDING:
+        if phase.status == PENDING and self._plan.asks_first(number, phase):
+            _discard(self.asking, number, None)
+        elif phase.status == PENDING:
             _discard(self._ready.get(self._plan.wants_of(number), []), number, self.place.get)
         elif phase.status == RETRY_WAIT and number in self._due_ticks:
             _discard(self.waiting, (self._due_ticks.pop(number), number), None)
+        elif phase.status == AWAITING and number in self._gate_ticks:
+            _discard(self.gates, (self._gate_ticks.pop(number), number), None)
 
 
-def _remaining(phase: PhaseState, now: float) -> float:
-    """Never longer than the retry's own delay: the clock may have been set back."""
-    left = epoch(phase.retry_at) - now if phase.retry_at else 0.0
-    return max(0.0, min(left, phase.retry_delay_seconds if phase.retry_delay_seconds is not None else left))
+def _remaining(due_at: str | None, delay: float | None, now: float) -> float:
+    """Never longer than the whole delay: the clock may have been set back."""
+    left = epoch(due_at) - now if due_at else 0.0
+    return max(0.0, min(left, delay if delay is not None else left))
+
+
+def _insert(items: list[Any], item: Any, key: Any) -> None:
+    index = bisect_left(items, key(item) if key else item, key=key)
+    if index == len(items) or items[index] != item:
+        items.insert(index, item)
 
 
 def _discard(items: list[Any], item: Any, key: Any) -> None:

@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from orchestrator.core import events as ev
+from orchestrator.core.deciding import approve, reject
 from orchestrator.core.draft import Draft
 from orchestrator.core.fanning import live_items, missed_items, stop_items
+from orchestrator.core.gate import ways
 from orchestrator.core.graph import closure
 from orchestrator.core.item import Item, phase_of
 from orchestrator.core.names import owner_name
 from orchestrator.core.observations import Asked
 from orchestrator.core.outcome import Failure
-from orchestrator.core.table import CANCELLED, FAILED, PENDING, RETRY_WAIT, SKIPPED
+from orchestrator.core.table import AWAITING, CANCELLED, FAILED, PENDING, RETRY_WAIT, SKIPPED
 
 CANCELLED_FROM_ELSEWHERE = 1  # the exit code of a run that somebody cancelled
 
 Answer = tuple[bool, str]
+Verb = Callable[[Draft, Asked], Answer]
 
 
 def answer(draft: Draft, ask: Asked) -> Answer:
@@ -65,7 +68,7 @@ def _cancel_one(draft: Draft, number: int, why: str) -> Answer:
     if phase.is_live:
         draft.stop(number, why)
         return True, f"ending attempt {number}.{phase.attempt}"
-    if phase.status in (PENDING, RETRY_WAIT):
+    if phase.status in (PENDING, RETRY_WAIT, AWAITING):
         draft.note(ev.PhaseCancelled(number, why))
         if many := stop_items(draft, number, why):
             return True, f"ending {many} of its items; `orch retry {number}` takes that back"
@@ -83,6 +86,8 @@ def _retry(draft: Draft, ask: Asked) -> Answer:
         return False, f"phase {number} is in progress; `orch cancel {number}` ends it"
     if phase.is_done and phase.status != SKIPPED:
         return False, f"phase {number} is {phase.status}; `orch run --only {number} --force` runs it again"
+    if phase.status == AWAITING:
+        return False, f"phase {number} waits for approval: {ways(number)}"
     if draft.stopping:
         return False, _ENDING
     if phase.status == PENDING:
@@ -241,9 +246,21 @@ def _attempts(many: int) -> str:
     return f"{many} {'attempt' if many == 1 else 'attempts'}"
 
 
+def _then_run(verb: Verb) -> Verb:
+    """Says how it goes on where no run is active."""
+
+    def answered(draft: Draft, ask: Asked) -> Answer:
+        accepted, text = verb(draft, ask)
+        live = draft.mode.starts and not draft.is_over
+        return accepted, text + ("; `orch run` goes on" if accepted and not live and not draft.paused else "")
+
+    return answered
+
+
 _NO_RUN = "no run yet: `orch run` begins one"
 _ENDING = "the run is being ended; ask again when it is over"
 _GOES_ON = "; `orch resume` lets it go on"
-_VERBS: dict[str, Callable[[Draft, Asked], Answer]] = {
+_VERBS: dict[str, Verb] = {
     "cancel": _cancel, "retry": _retry, "pause": _pause, "resume": _resume, "skip": _skip, "reset": _reset,
+    "approve": _then_run(approve), "reject": reject,
 }  # fmt: skip

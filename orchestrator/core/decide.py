@@ -1,7 +1,8 @@
 """decide: observations in, events and actions out, with the reason. The heart of orch; it runs nothing.
 
-Order matters, and is this: ends of attempts before anything that judges deadlines; recovery before a run begins;
-what people ask; the net; then new attempts on the slots that are free by then; last, whether the run is over.
+Order matters, and is this: gates whose deadline has passed; ends of attempts before anything that judges deadlines;
+recovery before a run begins; what people ask; the net; then gates that open and new attempts on the slots that are
+free by then; last, whether the run is over.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from orchestrator.core import actions as act
+from orchestrator.core import deciding, fanning, retry, stuck, undoing
 from orchestrator.core import events as ev
-from orchestrator.core import fanning, retry, stuck, undoing
 from orchestrator.core import observations as obs
 from orchestrator.core.agenda import Agenda
 from orchestrator.core.asking import answer
@@ -32,6 +33,7 @@ def decide(
 ) -> Decision:
     draft = Draft(plan, state, agenda, moment, mode)
     known = list(batch)
+    deciding.expire(draft)
     for observation in sorted(known, key=_precedence):
         draft.reason = observation.told()
         _HANDLERS[type(observation)](draft, observation)
@@ -41,9 +43,11 @@ def decide(
     if mode.starts and not draft.opened and not draft.is_over:
         for number in fanning.gather(draft):
             _fail_fast(draft, number)
-    if mode.starts and not draft.opened and not draft.stopping and not draft.is_over and not draft.paused:
-        fanning.fan_out(draft)
-        _start_what_is_due(draft)
+    if mode.starts and not draft.opened and not draft.stopping and not draft.is_over:
+        deciding.open_before(draft)
+        if not draft.paused:
+            fanning.fan_out(draft)
+            _start_what_is_due(draft)
     if mode.starts and not draft.opened and not draft.ended:
         _end_if_over(draft)
     return draft.decision()
@@ -52,6 +56,7 @@ def decide(
 def next_wake(state: State, agenda: Agenda, mode: Mode, moment: Moment) -> float:
     """Seconds until something is due by itself. A due retry without a free slot is not: an end will wake us."""
     times = [watch.strikes_at - moment.tick for watch in agenda.watches.values()]
+    times += [tick - moment.tick for tick, _ in agenda.gates[:1]]
     if mode.starts and state.run.verdict is None and _has_only_to_look_again(state, agenda):
         return 0.0
     if mode.starts and not state.run.stopping and len(state.live) < mode.jobs and _may_start(state):
@@ -99,6 +104,7 @@ def _ended(draft: Draft, seen: obs.Ended) -> None:
     phase = draft.phase(number)
     if outcome.succeeded:
         draft.note(_completed(number, phase, outcome))
+        deciding.open_after(draft, number)
     elif phase.why == stuck.WHY and outcome.kind == STOPPED:
         _failed(draft, number, Failure("TIMEOUT", stuck.WHY, log=outcome.log), outcome.duration_seconds)
     elif outcome.kind == STOPPED or (phase.step == "stopping" and outcome.kind == NEVER_STARTED):
@@ -240,6 +246,8 @@ def _run_asked(draft: Draft, seen: obs.RunAsked) -> None:
         draft.note_run(ev.PlanAdopted(draft.plan.digest, draft.plan.titles()))
     draft.opened = True
     draft.paused = draft.paused and not fresh
+    if not fresh and run.plan != draft.plan.digest:
+        deciding.open_anew(draft)
     if not fresh:
         _reset_for_another_call(draft, seen)
 
@@ -257,6 +265,8 @@ def _reset_for_another_call(draft: Draft, seen: obs.RunAsked) -> None:
             draft.note(ev.PhaseReset(number, f"it was {phase.status}", phase.interruptions, items=items))
         elif phase.status == "pending" and items:
             draft.note(ev.PhaseReset(number, "of its items some had failed", items=items))
+        elif phase.status == RETRY_WAIT and draft.plan.asks_first(number, phase):
+            draft.note(ev.PhaseReset(number, "another plan was approved than there is now", phase.interruptions))
 
 
 def _no_agents(draft: Draft, seen: obs.NoAgents) -> None:
@@ -317,7 +327,8 @@ def _start_what_is_due(draft: Draft) -> None:
         attempt = draft.phase(number).attempt + 1
         is_retry = draft.phase(number).status == RETRY_WAIT
         draft.reason = ("its retry is due" if is_retry else "its needs are done") + ", and a slot is free"
-        draft.note(ev.AttemptIntended(number, attempt, draft.mode.agent, draft.plan.key(number)))
+        then = draft.plan.asks_afterwards(number)
+        draft.note(ev.AttemptIntended(number, attempt, draft.mode.agent, draft.plan.key(number), then))
         order = draft.plan.order(AttemptId(draft.state.run.id, number, attempt), draft.state.run.due, draft.phase)
         draft.do(undoing.first_step(draft, order))
 
@@ -333,9 +344,9 @@ def _end_if_over(draft: Draft) -> None:
         could_start, is_due_later = bool(draft.agenda.to_fan_out or draft.startable(1)), draft.has_waiting()
         if (could_start and not draft.paused) or draft.concerns_fans():
             return  # a slot or an agent will be there for it, or what fans out is looked at again
-        waits = could_start or is_due_later
-        if waits and not draft.mode.no_wait:
+        if (could_start or is_due_later) and not draft.mode.no_wait:
             return
+        waits = could_start or is_due_later or any(number in draft.agenda.scope for number in draft.awaiting())
         verdict, code = ("waiting", 1 if FAILED in _statuses(draft) else 3) if waits else _verdict(draft)
         due_at = _first_due(draft) if waits else ""
     draft.reason = draft.stopping or "nothing is left to do" + (" now" if verdict == "waiting" else "")

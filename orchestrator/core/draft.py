@@ -13,7 +13,7 @@ from orchestrator.core.names import AttemptId, Moment, iso
 from orchestrator.core.plan import Plan
 from orchestrator.core.pools import fits
 from orchestrator.core.state import PhaseState, State, fold_phase
-from orchestrator.core.table import PENDING, RETRY_WAIT
+from orchestrator.core.table import AWAITING, PENDING, RETRY_WAIT
 from orchestrator.core.value import Value
 
 
@@ -101,6 +101,11 @@ class Draft:
             self.stop(number, why, insist=insist)
 
     @property
+    def plan_digest(self) -> str:
+        """Of the plan that the run has adopted: what a turn knows of phases/ may be nothing."""
+        return self.plan.digest if self.opened else self.state.run.plan
+
+    @property
     def is_over(self) -> bool:
         """The run has ended before: what comes now finds nothing to end, and starts nothing."""
         return self.state.run.verdict is not None and not self.opened
@@ -123,7 +128,7 @@ class Draft:
         """
         delta, left = self._delta(), self.agenda.free_tokens(self.live())
         found = {number for number in self._due() if number not in self._changed}
-        found.update(number for number in {*delta, *self._changed} if self._is_free_by_now(PENDING, number, delta))
+        found.update(number for number in self._free_by_now(delta) if not self._asks_first(number))
         ready = (n for n in self.agenda.next_ready(left) if n not in self._changed and not delta.get(n))
         place = self.agenda.place.__getitem__
         chosen: list[int] = []
@@ -155,6 +160,26 @@ class Draft:
         if self.agenda.to_gather:
             return True
         return any(isinstance(n, Item) or self.plan.fans_out(n) for n in (*self._changed, *self._delta()))
+
+    def to_ask(self) -> list[int]:
+        """Those that may start by now, but that a person is to be asked first."""
+        delta = self._delta()
+        known = (number for number in self.agenda.asking if number not in self._changed and not delta.get(number))
+        return sorted({*known, *(number for number in self._free_by_now(delta) if self._asks_first(number))})
+
+    def awaiting(self) -> set[int]:
+        """Who waits for a person."""
+        changed = {number for number, phase in self._changed.items() if phase.status == AWAITING}
+        return changed | {number for number in self.state.awaiting if number not in self._changed}
+
+    def gates_due(self) -> list[int]:
+        return [number for tick, number in self.agenda.gates if tick <= self.moment.tick]
+
+    def _free_by_now(self, delta: dict[int, int]) -> list[int]:
+        return [number for number in {*delta, *self._changed} if self._is_free_by_now(PENDING, number, delta)]
+
+    def _asks_first(self, number: int) -> bool:
+        return self.plan.asks_first(number, self.phase(number))
 
     def has_waiting(self) -> bool:
         if any(self.phase(number).status == RETRY_WAIT for _, number in self.agenda.waiting):

@@ -12,11 +12,12 @@ MOST = 80  # more phases than this are drawn as their layers
 
 SIGNS = {
     "completed": "✓", "failed": "✗", "in_progress": "▶", "retry_wait": "↻", "cancelled": "-", "pending": "·",
-    "skipped": "»",
+    "skipped": "»", "awaiting_approval": "?", "approved": "✔",
 }  # fmt: skip
 COLOURS = {
     "completed": "#2e7d32", "failed": "#c62828", "in_progress": "#1565c0", "retry_wait": "#b26a00",
     "cancelled": "#6a6a6a", "pending": "#9e9e9e", "skipped": "#00796b",
+    "awaiting_approval": "#6a1b9a", "approved": "#2e7d32",
 }  # fmt: skip
 
 
@@ -63,7 +64,10 @@ def _worst(counts: Mapping[str, int]) -> str:
     return next(one for one in _WORST_FIRST if one in counts)
 
 
-_WORST_FIRST = ("failed", "in_progress", "retry_wait", "cancelled", "pending", "completed", "skipped")
+_WORST_FIRST = (
+    "failed", "awaiting_approval", "in_progress", "retry_wait", "cancelled", "pending", "completed", "approved",
+    "skipped",
+)  # fmt: skip
 
 
 def text(nodes: Sequence[Node]) -> str:

@@ -21,7 +21,7 @@ from orchestrator.core.names import epoch
 from orchestrator.core.plan import Plan
 from orchestrator.core.priority import median, places
 from orchestrator.core.state import DURATIONS_KEPT, PhaseState, State
-from orchestrator.core.table import CANCELLED, COMPLETED, FAILED, PENDING, RETRY_WAIT, SKIPPED, STOPPING
+from orchestrator.core.table import APPROVED, AWAITING, CANCELLED, COMPLETED, FAILED, PENDING, RETRY_WAIT, SKIPPED
 from orchestrator.core.value import Value
 
 SCENARIOS = 17  # a prime: `(a * scenario + b) % SCENARIOS` gives each of them another stratum, whatever a and b
@@ -129,6 +129,10 @@ class Forecast:
         self._numbers = sorted(plan.needs, key=place.__getitem__)  # an index is a place: the smallest starts first
         self._index = {number: index for index, number in enumerate(self._numbers)}
         self._dependents = [[self._index[one] for one in plan.dependents[number]] for number in self._numbers]
+        self._follows = [
+            [] if plan.asks_afterwards(number) else after
+            for number, after in zip(self._numbers, self._dependents, strict=True)
+        ]
         self._unmet = [len(set(plan.needs[number])) for number in self._numbers]
         self._draws = [self._draw(number, draw) for number in self._numbers]
         self._seen: list[PhaseState] = [_UNSEEN] * len(self._numbers)
@@ -173,14 +177,16 @@ class Forecast:
         if phase.is_done != before.is_done:
             for dependent in self._dependents[index]:
                 self._unmet[dependent] += -1 if phase.is_done else 1
-        own = phase.status == COMPLETED and phase.durations and phase.durations[-1] == phase.duration_seconds
+        has_ended = phase.status in (COMPLETED, AWAITING)
+        own = has_ended and phase.durations and phase.durations[-1] == phase.duration_seconds
         history = self._history[index] = phase.durations[:-1] if own else phase.durations
         if own and phase.duration_seconds is not None:
             self._experience.finished(phase.duration_seconds, history, _overhead(phase))
         elif before is _UNSEEN:
             for last in range(len(history) - 1, max(0, len(history) - 3), -1):
                 self._experience.compared(history[last], history[:last])
-        self._startable[index] = phase.status in (PENDING, RETRY_WAIT) and number in self._scope
+        waits = phase.status in (PENDING, RETRY_WAIT) and number in self._scope
+        self._startable[index] = waits and not self._plan.asks_first(number, phase)  # who is asked may take for ever
         if phase.status in _TURNS or before.status in (FAILED, CANCELLED) or (before.is_done and not phase.is_done):
             self._ends.clear()  # another future than the remembered ones were played for
 
@@ -196,7 +202,7 @@ class Forecast:
             phase, index = state.phase(number), self._index.get(number, -1)
             elapsed = max(0.0, now - epoch(phase.started_at)) if phase.started_at else 0.0
             most = max(0.0, self._plan.timeout(number) - elapsed) + self._plan.rules.kill_grace
-            if phase.step == STOPPING:
+            if phase.step == "stopping":
                 running.append(_Running(-1, [min(most, self._plan.rules.kill_grace / 2)] * SCENARIOS))
                 continue
             totals = self._totals(index, phase, elapsed, progress.get(number), pool)
@@ -278,7 +284,7 @@ class Forecast:
         waiting: list[tuple[float, int]],
     ) -> float:  # fmt: skip
         """The rest of the run: seconds until the last phase ends. Long because it is the inner loop."""
-        dependents, may, unmet, later = self._dependents, self._startable, self._unmet.copy(), waiting.copy()
+        dependents, may, unmet, later = self._follows, self._startable, self._unmet.copy(), waiting.copy()
         asleep = {index for _, index in waiting}
         ready = [index for index in startable if not unmet[index] and index not in asleep]  # sorted: a heap already
         busy = sorted((one.remaining[scenario], one.phase) for one in running)
@@ -327,7 +333,7 @@ class Forecast:
         return 1 + (mixed >> 16) % (SCENARIOS - 1), b, 1 + (mixed >> 24) % (SCENARIOS - 1), d
 
 
-_TURNS = frozenset({FAILED, CANCELLED, RETRY_WAIT, SKIPPED})
+_TURNS = frozenset({FAILED, CANCELLED, RETRY_WAIT, SKIPPED, AWAITING, APPROVED})
 _BLANK = PhaseState()
 _UNSEEN = PhaseState()  # another object than any that a state holds
 

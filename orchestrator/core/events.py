@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from orchestrator.core.gate import Approval, Gate
 from orchestrator.core.item import number_of, phase_of
 from orchestrator.core.names import Identity
 from orchestrator.core.outcome import Failure
@@ -173,8 +174,11 @@ class _Failing(_AttemptEvent):
 
 
 class AttemptIntended(_AttemptEvent):
+    nested: ClassVar[dict[str, Any]] = {"approval": Approval.from_dict}
+
     agent: str
     key: str
+    approval: Approval | None = None  # what it has to pass when it is done: also where phases/ cannot be read by then
 
 
 class AttemptStarted(_AttemptEvent):
@@ -221,6 +225,35 @@ class PhaseRecovered(_Failing):
 
 class PhaseMended(_Failing):
     """The loop's own net: nobody could say how it ended."""
+
+
+class GateOpened(PhaseEvent):
+    """It waits for a person, and holds nothing meanwhile."""
+
+    nested: ClassVar[dict[str, Any]] = {"gate": Gate.from_dict}
+
+    gate: Gate
+
+
+class _Deciding(PhaseEvent):
+    gate: str  # its id
+    plan: str  # that was seen
+    by: str
+    why: str
+
+
+class GatePassed(_Deciding):
+    """Approved before its body: it may run."""
+
+
+class GateApproved(_Deciding):
+    """Approved after its body: it is done."""
+
+
+class GateRejected(_Deciding):
+    nested: ClassVar[dict[str, Any]] = {"failure": Failure.from_dict}
+
+    failure: Failure
 
 
 class PhaseCancelled(PhaseEvent):

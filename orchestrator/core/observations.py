@@ -162,7 +162,7 @@ class FilesListed(Observation):
 
 class Asked(Observation):
     ask: str
-    verb: str  # cancel, retry, pause, resume, skip, reset
+    verb: str  # cancel, retry, pause, resume, skip, reset, approve, reject
     by: str
     number: int | None = None
     why: str = ""

@@ -10,12 +10,13 @@ from orchestrator.core import graph, retry
 from orchestrator.core.cachekey import attempt_key
 from orchestrator.core.events import Scope
 from orchestrator.core.fanout import pool_of, spread
+from orchestrator.core.gate import AFTER, BEFORE, REJECTED, Approval, ways
 from orchestrator.core.item import Item
 from orchestrator.core.names import AttemptId
 from orchestrator.core.pools import Wants, wants_of
 from orchestrator.core.spec import RetryRule, Spec
 from orchestrator.core.state import PhaseState, State
-from orchestrator.core.table import CANCELLED, FAILED, IN_PROGRESS, PENDING, RETRY_WAIT
+from orchestrator.core.table import AWAITING, CANCELLED, FAILED, IN_PROGRESS, PENDING, RETRY_WAIT
 from orchestrator.core.value import Value
 from orchestrator.core.wire import Order
 
@@ -88,6 +89,17 @@ class Plan:
     def wants_of(self, number: int) -> Wants:
         return self.wants.get(number, ())
 
+    def asks_first(self, number: int, phase: PhaseState) -> bool:
+        """Whether a person has to say yes before it may run, and has not, for this plan."""
+        spec = self.specs.get(number)
+        if spec is None or spec.approval is None or spec.approval.when != BEFORE:
+            return False
+        return phase.gate is None or not phase.gate.lets_pass(self.digest)
+
+    def asks_afterwards(self, number: int) -> Approval | None:
+        spec = self.specs.get(number)
+        return spec.approval if spec and spec.approval and spec.approval.when == AFTER else None
+
     def timeout(self, number: int) -> float:
         spec = self.spec(number)
         return spec.timeout if spec and spec.timeout is not None else self.rules.timeout
@@ -150,17 +162,26 @@ def _preview_one(
         return KEEP, "outside the range, " + ("done" if done else phase.status)
     if done and not force:
         return KEEP, f"{phase.status} in this run"
+    if phase.status == AWAITING and not new and not force:
+        return WAIT, f"waits for {phase.gate.told() if phase.gate else 'approval'}: {ways(number)}"
     held = [need for need in plan.needs[number] if not _will_be_done(steps[need], plan, need)]
     if held:
         return BLOCKED, "needs " + ", ".join(f"{need} ({steps[need].why})" for need in held[:3])
+    if asking := [need for need in plan.needs[number] if _will_ask(plan, steps[need])]:
+        return WAIT, f"until {' and '.join(map(str, asking[:3]))} {'is' if len(asking) == 1 else 'are'} approved"
     if plan.specs[number].broken:
         return RUN, plan.specs[number].broken
-    return _preview_run(plan, number, phase, done=done, new=new)
+    what, why = _preview_run(plan, number, phase, done=done, new=new)
+    if what != BLOCKED and plan.asks_first(number, _BLANK if new else phase):
+        return WAIT, "asks for approval before it runs"
+    return what, why
 
 
 def _preview_run(plan: Plan, number: int, phase: PhaseState, *, done: bool, new: bool) -> tuple[str, str]:
     if done:
         return RUN, "--force"
+    if not new and (final := stays_failed(plan, number, phase)):
+        return BLOCKED, final
     if new or (not phase.attempts and phase.items is None and phase.status != FAILED):
         fans = f"; for each of {plan.specs[number].foreach}" if plan.fans_out(number) else ""
         return RUN, ("not run yet" if not new else "a new run") + fans
@@ -168,8 +189,6 @@ def _preview_run(plan: Plan, number: int, phase: PhaseState, *, done: bool, new:
         return RUN, f"of its {len(phase.items)} items not all are done"
     if phase.status == RETRY_WAIT:
         return WAIT, f"retry due {phase.retry_at}"
-    if final := stays_failed(plan, number, phase):
-        return BLOCKED, final
     return RUN, {FAILED: "it failed", CANCELLED: "it was cancelled"}.get(phase.status, phase.why or phase.status)
 
 
@@ -179,10 +198,22 @@ def _will_be_done(step: Step, plan: Plan, number: int) -> bool:
     return step.what != BLOCKED and not plan.specs[number].broken
 
 
+def _will_ask(plan: Plan, step: Step) -> bool:
+    """Whether a person has a word to say before it counts as done."""
+    if step.what == WAIT:
+        return not step.why.startswith("retry due")
+    return step.what == RUN and plan.asks_afterwards(step.number) is not None
+
+
+_BLANK = PhaseState()
+
+
 def stays_failed(plan: Plan, number: int, phase: PhaseState) -> str:
     """Why not even the next run tries this phase again by itself; empty if it does."""
     if phase.status == FAILED and phase.interruptions > plan.rules.retry[retry.INTERRUPTED].tries:
         return f"interrupted {phase.interruptions} times in a row; `orch retry {number}` runs it again"
+    if phase.status == FAILED and phase.gate is not None and phase.gate.verdict == REJECTED:
+        return f"{phase.gate.decided()}; `orch retry {number}` asks again"
     return ""
 
 

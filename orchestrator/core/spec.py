@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from orchestrator.core.gate import Approval
 from orchestrator.core.value import Value
 
 ROLLBACK = "rollback"
@@ -66,6 +67,7 @@ class Spec(Value):
     cwd: str = "."
     limits: Limits = Limits()
     isolation: str = "fork"  # or "spawn"
+    approval: Approval | None = None
     pools: dict[str, int] = {}  # noqa: RUF012  tokens that an attempt holds while it is live
     foreach: Foreach | None = None  # done for each of these by itself
     max_parallel: int | None = None  # of its items at once
@@ -100,4 +102,6 @@ class Spec(Value):
             fields["foreach"] = Foreach.from_dict(fields["foreach"])
         if "limits" in fields:
             fields["limits"] = Limits(**fields["limits"])
+        if fields.get("approval") is not None:  # one that says nothing but yes is stored as {}
+            fields["approval"] = Approval.from_dict(fields["approval"])
         return cls(**fields)

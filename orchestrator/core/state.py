@@ -8,6 +8,7 @@ from typing import Any
 from orchestrator.core import events as ev
 from orchestrator.core import table
 from orchestrator.core.events import Event, PhaseEvent, Scope
+from orchestrator.core.gate import APPROVED, BEFORE, REJECTED, Approval, Gate
 from orchestrator.core.item import Item, item, number_of, phase_of
 from orchestrator.core.names import AttemptId, Identity, iso
 from orchestrator.core.outcome import Failure
@@ -45,6 +46,8 @@ class PhaseState(Value):
     why: str | None = None  # why it stands where it stands
     log: str | None = None
     leftovers: tuple[str, ...] = ()
+    approval: Approval | None = None  # what the attempt in progress has to pass when it is done
+    gate: Gate | None = None  # the last asking: what waits, or how it was decided
     durations: tuple[float, ...] = ()  # of the attempts that succeeded, through all runs, the newest last
     items: tuple[Any, ...] | None = None  # what it fans out to, from when that is known
     checkpoint: str | None = None  # was made before these tries began
@@ -70,6 +73,8 @@ class PhaseState(Value):
             fields[name] = tuple(fields.get(name) or ())
         if fields.get("items") is not None:
             fields["items"] = tuple(fields["items"])
+        for name, kind in (("approval", Approval), ("gate", Gate)):
+            fields[name] = kind.from_dict(fields[name]) if fields.get(name) is not None else None
         return cls(**fields)
 
 
@@ -115,6 +120,7 @@ class State:
         self.runs: list[dict[str, Any]] = []  # how the last runs ended, the newest last
         self.live: set[int] = set()  # derived: which phases have an attempt
         self.restoring: set[int] = set()  # derived: whose outputs are to go back to their checkpoint
+        self.awaiting: set[int] = set()  # derived: which phases wait for a person
 
     def phase(self, number: int) -> PhaseState:
         found = self.items.get(number) if isinstance(number, Item) else self.phases.get(number)
@@ -152,6 +158,7 @@ class State:
             self.phases[number] = phase
         (self.live.add if phase.is_live else self.live.discard)(number)
         (self.restoring.add if phase.restore else self.restoring.discard)(number)
+        (self.awaiting.add if phase.status == table.AWAITING else self.awaiting.discard)(number)
 
     def _reset_items(self, event: ev.PhaseReset, at: str) -> None:
         if event.items is None:
@@ -188,7 +195,7 @@ def _intended(phase: PhaseState, event: ev.AttemptIntended, at: str) -> dict[str
         "attempt": event.attempt, "attempts": phase.attempts + 1, "agent": event.agent, "inputs_hash": event.key,
         "started_at": at, "finished_at": None, "duration_seconds": None, "retry_at": None, "retry_delay_seconds": None,
         "retry_count": phase.retry_count + (phase.status == table.RETRY_WAIT), "why": None, "outputs": None,
-        "leftovers": (), "log": None,
+        "leftovers": (), "log": None, "approval": event.approval,
     }  # fmt: skip
 
 
@@ -247,13 +254,43 @@ def _cancelled(phase: PhaseState, event: ev.PhaseCancelled, at: str) -> dict[str
         "duration_seconds": event.duration_seconds,
         "retry_at": None,
         "why": event.why,
+        "gate": _unanswered_no_more(phase),
     }
+
+
+def _gate_opened(phase: PhaseState, event: ev.GateOpened, at: str) -> dict[str, Any]:
+    return {"gate": event.gate, "why": f"waits for {event.gate.told()}"}
+
+
+def _decided(phase: PhaseState, event: ev.GatePassed | ev.GateApproved, at: str) -> dict[str, Any]:
+    gate = phase.gate and phase.gate.replace(verdict=APPROVED, by=event.by, why=event.why, decided_at=at)
+    return {"gate": gate, "why": gate and gate.decided()}
+
+
+def _rejected(phase: PhaseState, event: ev.GateRejected, at: str) -> dict[str, Any]:
+    gate = phase.gate and phase.gate.replace(verdict=REJECTED, by=event.by, why=event.why, decided_at=at)
+    return {
+        "gate": gate, "why": gate and gate.decided(), "finished_at": at, "outputs": None,
+        "errors": (*phase.errors, _error(phase.attempt, event.failure, at))[-ERRORS_KEPT:],
+    }  # fmt: skip
+
+
+def _unanswered_no_more(phase: PhaseState) -> Gate | None:
+    """Nobody waits for the answer any more."""
+    return None if phase.gate is None or phase.gate.waits else phase.gate
+
+
+def _kept_approval(phase: PhaseState) -> Gate | None:
+    """Leave to run holds until it is done, over any number of tries."""
+    gate = phase.gate
+    keeps = gate is not None and gate.when == BEFORE and gate.verdict == APPROVED and not phase.is_done
+    return gate if keeps else None
 
 
 def _skipped(phase: PhaseState, event: ev.PhaseSkipped, at: str) -> dict[str, Any]:
     return {
         "finished_at": at, "duration_seconds": None, "retry_at": None, "retry_delay_seconds": None, "outputs": None,
-        "why": f"skipped by {event.by}: {event.why}",
+        "why": f"skipped by {event.by}: {event.why}", "gate": _unanswered_no_more(phase),
     }  # fmt: skip
 
 
@@ -264,7 +301,7 @@ def _reset(phase: PhaseState, event: ev.PhaseReset, at: str) -> dict[str, Any]:
     return {
         "items": None if event.items is None else phase.items,
         "failures": 0, "retry_count": 0, "interruptions": event.interruptions, "retry_at": None,
-        "retry_delay_seconds": None, "outputs": None, "why": event.why,
+        "retry_delay_seconds": None, "outputs": None, "why": event.why, "gate": _kept_approval(phase),
         # cut off by others, it goes on with the tries that it had: what they left is nothing to go back to
         "checkpoint": phase.checkpoint if event.interruptions else None,
     }  # fmt: skip
@@ -306,6 +343,10 @@ _PHASE_FOLD: dict[type[Event], Callable[[PhaseState, Any, str], dict[str, Any]]]
     ev.PhaseFailed: _failed,
     ev.PhaseRecovered: _found,
     ev.PhaseMended: _found,
+    ev.GateOpened: _gate_opened,
+    ev.GatePassed: _decided,
+    ev.GateApproved: _decided,
+    ev.GateRejected: _rejected,
     ev.PhaseCancelled: _cancelled,
     ev.PhaseSkipped: _skipped,
     ev.PhaseReset: _reset,
@@ -433,7 +474,10 @@ _RUN_FOLD: dict[type[Event], Callable[[State, Any, str], None]] = {
 def phase_document(phase: PhaseState) -> dict[str, Any]:
     """One phase as it stands in state.json: every field, so that a reader need not know the defaults."""
     lists = {name: list(getattr(phase, name)) for name in ("errors", "leftovers", "durations")}
-    return {**phase.__dict__, **lists, "items": None if phase.items is None else list(phase.items)}
+    gate = {**phase.gate.__dict__, "who": [*phase.gate.who]} if phase.gate else None
+    approval = {**phase.approval.__dict__, "who": [*phase.approval.who]} if phase.approval else None
+    items = None if phase.items is None else list(phase.items)
+    return {**phase.__dict__, **lists, "gate": gate, "approval": approval, "items": items}
 
 
 def run_document(state: State) -> dict[str, Any]:

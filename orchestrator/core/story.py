@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from orchestrator.core import events as ev
+from orchestrator.core.gate import Gate
 from orchestrator.core.names import span
 from orchestrator.core.value import Value
 
@@ -67,6 +68,18 @@ def _completed(event: ev.PhaseCompleted) -> str:
     return f"{_attempt(event)} completed after {span(event.duration_seconds)}{left}"
 
 
+def _because(event: Any) -> str:
+    return f": {event.why}" if event.why else ""
+
+
+def _shown(gate: Gate) -> str:
+    return f": {gate.shown}" if gate.shown else ""
+
+
+def _seen(event: Any) -> str:
+    return f" (plan {event.plan[:8]}, gate {event.gate})"
+
+
 _SENTENCES: dict[type[ev.Event], Callable[[Any], str]] = {
     ev.RunStarted: lambda event: f"run {event.run} began: {event.scope}",
     ev.RunContinued: lambda event: f"run {event.run} went on: {event.scope}",
@@ -91,6 +104,10 @@ _SENTENCES: dict[type[ev.Event], Callable[[Any], str]] = {
     ev.PhaseFailed: _final,
     ev.PhaseRecovered: lambda event: f"recovered as failed: {event.failure.message}",
     ev.PhaseMended: lambda event: f"marked as failed by the loop's own net: {event.failure.message}",
+    ev.GateOpened: lambda event: f"waits for {event.gate.told()}{_shown(event.gate)}",
+    ev.GatePassed: lambda event: f"approved by {event.by}, so it may run{_because(event)}{_seen(event)}",
+    ev.GateApproved: lambda event: f"approved by {event.by}, so it is done{_because(event)}{_seen(event)}",
+    ev.GateRejected: lambda event: f"rejected by {event.by}{_because(event)}{_seen(event)}",
     ev.PhaseCancelled: lambda event: f"cancelled: {event.why}",
     ev.PhaseSkipped: lambda event: f"skipped by {event.by}, so it counts as done: {event.why}",
     ev.FannedOut: lambda event: f"it fans out to {len(event.items)} {'item' if len(event.items) == 1 else 'items'}",

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-PENDING, RETRY_WAIT = "pending", "retry_wait"
+PENDING, RETRY_WAIT, AWAITING = "pending", "retry_wait", "awaiting_approval"
 STARTING, RUNNING, STOPPING = "starting", "running", "stopping"  # the steps of in_progress
-COMPLETED, SKIPPED, FAILED, CANCELLED = "completed", "skipped", "failed", "cancelled"
+COMPLETED, APPROVED, SKIPPED = "completed", "approved", "skipped"
+FAILED, CANCELLED = "failed", "cancelled"
 IN_PROGRESS = "in_progress"
 
 STEPS = frozenset({STARTING, RUNNING, STOPPING})
-DONE = frozenset({COMPLETED, SKIPPED})
-STATUSES = (PENDING, IN_PROGRESS, RETRY_WAIT, COMPLETED, SKIPPED, FAILED, CANCELLED)
+DONE = frozenset({COMPLETED, APPROVED, SKIPPED})
+STATUSES = (PENDING, IN_PROGRESS, RETRY_WAIT, AWAITING, COMPLETED, APPROVED, SKIPPED, FAILED, CANCELLED)
 
 _LIVE = (STARTING, RUNNING, STOPPING)
-_REST = (PENDING, RETRY_WAIT, COMPLETED, SKIPPED, FAILED, CANCELLED)
+_REST = (PENDING, RETRY_WAIT, AWAITING, COMPLETED, APPROVED, SKIPPED, FAILED, CANCELLED)
 
 # event -> where a phase may stand when it happens -> where it stands then
 TABLE: dict[str, dict[str, str]] = {
@@ -26,8 +27,14 @@ TABLE: dict[str, dict[str, str]] = {
     "PhaseFailed": dict.fromkeys(_LIVE, FAILED),
     "PhaseRecovered": dict.fromkeys(_LIVE, FAILED),
     "PhaseMended": dict.fromkeys(_LIVE, FAILED),
-    "PhaseCancelled": dict.fromkeys((*_LIVE, PENDING, RETRY_WAIT), CANCELLED),
-    "PhaseSkipped": dict.fromkeys((PENDING, RETRY_WAIT, FAILED, CANCELLED), SKIPPED),
+    # A gate before the body opens on a phase that is pending, one after it on a phase that is completed; asked anew
+    # when the plan changes.
+    "GateOpened": {PENDING: AWAITING, COMPLETED: AWAITING, AWAITING: AWAITING},
+    "GatePassed": {AWAITING: PENDING},
+    "GateApproved": {AWAITING: APPROVED},
+    "GateRejected": {AWAITING: FAILED},
+    "PhaseCancelled": dict.fromkeys((*_LIVE, PENDING, RETRY_WAIT, AWAITING), CANCELLED),
+    "PhaseSkipped": dict.fromkeys((PENDING, RETRY_WAIT, AWAITING, FAILED, CANCELLED), SKIPPED),
     "PhaseReset": dict.fromkeys(_REST, PENDING),
     # A phase that fans out has no attempt of its own: it stays where it is until its items are done.
     "FannedOut": {PENDING: PENDING},

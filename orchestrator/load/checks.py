@@ -13,6 +13,7 @@ from orchestrator.core.spec import Limits, RetryRule, Spec
 from orchestrator.core.value import Value
 from orchestrator.errors import CODES
 from orchestrator.load import foreach, making
+from orchestrator.load.approvals import approval
 from orchestrator.load.definitions import Reader, Report, Written, Wrong, shown
 from orchestrator.load.reading import LARGEST, is_number, is_table, is_whole
 
@@ -68,6 +69,8 @@ def _whole(written: Written, keys: dict[str, Any], label: str, report: Report) -
         report(written, "fail_after", f"{label}fail_fast and fail_after", "one of them: fail_after says after how many")
     if keys.get("on_critical") and keys.get("checkpoint") is False:
         report(written, "checkpoint", f"{label}on_critical goes back to a checkpoint", "remove checkpoint = false")
+    if keys.get("foreach") is not None and keys.get("approval"):
+        report(written, "approval", f"{label}approval and foreach exclude each other", _GATE)
     if keys.get("foreach") is not None and (keys.get("on_critical") or keys.get("checkpoint")):
         report(written, "checkpoint", f"{label}checkpoint and foreach exclude each other", _FAN_OUT)
     if written.oddity:
@@ -75,6 +78,7 @@ def _whole(written: Written, keys: dict[str, Any], label: str, report: Report) -
 
 
 _FAN_OUT = "give the checkpoint to a phase before it"
+_GATE = "give the gate to a phase of its own, before it or after it"
 
 
 def _spec(written: Written, values: dict[str, Any]) -> Spec:
@@ -330,6 +334,7 @@ _READ: dict[str, Reader] = {
     "cwd": _cwd,
     "limits": _limits,
     "isolation": _isolation,
+    "approval": approval,
     "pools": _pools,
     "foreach": foreach.foreach,
     "max_parallel": foreach.at_least_one("max_parallel"),

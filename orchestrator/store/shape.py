@@ -11,11 +11,12 @@ from typing import Any
 
 from orchestrator.core.checkpoint import Checkpoint, Entry
 from orchestrator.core.events import Event, RolledBack, Scope
+from orchestrator.core.gate import Approval, Gate
 from orchestrator.core.item import is_number, number_of
 from orchestrator.core.names import Identity, epoch
 from orchestrator.core.outcome import Failure
 from orchestrator.core.state import PhaseState, RunState
-from orchestrator.core.table import IN_PROGRESS, STATUSES, STEPS
+from orchestrator.core.table import AWAITING, IN_PROGRESS, STATUSES, STEPS
 from orchestrator.core.value import Value
 from orchestrator.errors import CODES
 
@@ -24,7 +25,9 @@ Fits = Callable[[Any], bool]
 _MOST = 2**53  # beyond, a number is no count, no time and no pid
 _DIGEST = re.compile("[0-9a-f]{64}")
 _SEVERAL = re.compile(r"(tuple|list|dict)\[(?:(?<=dict\[)str, )?(.+?)(?:, \.\.\.)?\]")
-_VALUES: dict[str, type[Value]] = {"Scope": Scope, "Identity": Identity, "Failure": Failure}
+_VALUES: dict[str, type[Value]] = {
+    "Scope": Scope, "Identity": Identity, "Failure": Failure, "Approval": Approval, "Gate": Gate,
+}  # fmt: skip
 
 
 def check_fields(cls: type[Value], data: dict[str, Any], *, whole: bool = False) -> None:
@@ -64,6 +67,8 @@ def _check_phase(data: dict[str, Any]) -> None:
     status, step = data.get("status", "pending"), data.get("step")
     if status not in STATUSES or (status == IN_PROGRESS) != (step in STEPS) or (step is not None and step not in STEPS):
         raise ValueError(f"status and step cannot be {_short(status)} and {_short(step)}")
+    if status == AWAITING and not data.get("gate"):
+        raise ValueError("gate is missing")
     for error in data.get("errors", ()):
         _like(error, _ERROR)
 

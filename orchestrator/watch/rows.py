@@ -9,15 +9,16 @@ from rich.cells import cell_len
 
 from orchestrator.core.agenda import Agenda
 from orchestrator.core.eta import Eta
+from orchestrator.core.gate import APPROVE, Gate
 from orchestrator.core.item import phase_of
 from orchestrator.core.names import Moment
 from orchestrator.core.plan import Plan
 from orchestrator.core.state import State
-from orchestrator.core.table import COMPLETED, FAILED, IN_PROGRESS, PENDING, RETRY_WAIT
+from orchestrator.core.table import AWAITING, COMPLETED, FAILED, IN_PROGRESS, PENDING, RETRY_WAIT
 from orchestrator.core.value import Value
 from orchestrator.watch.remaining import left
 from orchestrator.watch.screen import Row, cut
-from orchestrator.watch.tally import Tally, retry_due_in
+from orchestrator.watch.tally import Tally, retry_due_in, seconds_left
 from orchestrator.watch.words import printable, short_span
 
 NARROW, USUAL, WIDE = 60, 76, 110
@@ -57,8 +58,11 @@ def rows_of(view: View) -> list[Row]:
     """What runs, what is tried again, what waits, and below it all the whole: there it stands still."""
     most = max(1, view.height - 1 if view.height < 12 else view.height * 2 // 3) - 1
     live, retries, waiting = sorted(set(map(phase_of, view.state.live))), _retries(view), _waiting(view)
-    few = most - min(len(retries), max(1, most // 4)) - bool(waiting) if most > 2 else most
+    gates = sorted(view.tally.of(AWAITING))
+    few = most - min(len(retries) + len(gates), max(1, most // 4)) - bool(waiting) if most > 2 else most
     rows = _limited(view, _running(view, _longest(view, live, few)), len(live), few, "running")
+    few = most - len(rows) - bool(waiting) - min(len(retries), 1)
+    rows += _limited(view, _asking(view, gates), len(gates), few, "to be approved")
     few = most - len(rows) - bool(waiting)
     rows += _limited(view, _retrying(view, retries), len(retries), few, "to be tried again")
     if waiting and len(rows) < most:
@@ -187,6 +191,26 @@ def _retrying(view: View, numbers: list[int]) -> Iterator[Row]:
         yield row.add("  ").add(printable(phase.why or ""), "quiet") if row.room > 8 else row
 
 
+def _asking(view: View, numbers: list[int]) -> Iterator[Row]:
+    """What to type is worth more than its name, and that more than for whom it waits, and until when."""
+    longest = max((cell_len(view.state.phase(number).name) for number in numbers), default=0)
+    for number in numbers:
+        gate, way = view.state.phase(number).gate, f"orch approve {number}"
+        name = min(longest, max(8, view.width // 4), view.width - len(f"{number:>4}   {way}"))
+        row = view.row().add(str(number), "strong", 4, right=True).add(" ")
+        if name >= min(longest, 4):
+            row.add(printable(view.state.phase(number).name), "", name).add("  ")
+        row.add(way, "again")
+        yield row.add("  ").add(_until(view, gate), "quiet") if gate and row.room > 8 else row
+
+
+def _until(view: View, gate: Gate) -> str:
+    whom = f" by {' or '.join(gate.who)}" if gate.who else ""
+    then = "approved" if gate.default == APPROVE else "rejected"
+    left = f", {then} in {short_span(seconds_left(gate, view.moment) + 0.999)}" if gate.due_at else ""
+    return printable(f"waits for approval{whom}{left}" + (f": {gate.shown}" if gate.shown else ""))
+
+
 def _when(view: View, number: int) -> str:
     left = retry_due_in(number, view.state, view.moment)
     if left <= 0:
@@ -205,7 +229,7 @@ def _waiting(view: View) -> Row | None:
         *((many, f"for {pool}") for pool, many in sorted(short.items())), (blocked, "blocked by what failed"),
     ]  # fmt: skip
     said = [", ".join(f"{many} {what}" for many, what in counts if many > 0)]
-    busy = [*sorted(set(map(phase_of, state.live))), *tally.of(RETRY_WAIT)]
+    busy = [*sorted(set(map(phase_of, state.live))), *tally.of(RETRY_WAIT), *tally.of(AWAITING)]
     coming = {n for by in islice(busy, _LOOKED_AT) for n in islice(_dependents(view, by), _LOOKED_AT)}
     if coming:
         few = sorted(coming)[: max(1, view.width // 25)]

@@ -20,7 +20,10 @@ from orchestrator.watch.outlet import Outlet
 
 # No yellow, white or blue: each of them cannot be read on one of the two backgrounds.
 _STYLES = {"good": "green", "bad": "bold red", "again": "magenta", "quiet": "dim", "strong": "bold"}
-_COLOURED = {"completed": "good", "FAILED": "bad", "RETRY": "again", "cancelled": "again", "PAUSED": "again"}
+_COLOURED = {
+    "completed": "good", "approved": "good", "FAILED": "bad", "REJECTED": "bad", "RETRY": "again",
+    "cancelled": "again", "PAUSED": "again", "WAITS": "again",
+}  # fmt: skip
 _FIRST_WORD = re.compile(r"(?:\d\d:\d\d:\d\d  )(\w+)")
 _TOGETHER, _SHOW = "\x1b[?2026h", "\x1b[?2026l"  # terminals that know it show what is between at once
 _REST_OF_LINE, _REST_OF_SCREEN = "\x1b[K", "\x1b[J"

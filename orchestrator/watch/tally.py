@@ -12,6 +12,7 @@ from typing import Any
 
 from orchestrator.core import events as ev
 from orchestrator.core.draft import Decision
+from orchestrator.core.gate import Gate
 from orchestrator.core.item import Item, phase_of
 from orchestrator.core.names import AttemptId, Moment, epoch
 from orchestrator.core.observations import Beat, Observation
@@ -175,5 +176,13 @@ class Tally:
 def retry_due_in(number: int, state: State, moment: Moment) -> float:
     """Never longer than the delay itself: the clock may have been set back."""
     phase = state.phase(number)
-    left = epoch(phase.retry_at) - moment.now if phase.status == RETRY_WAIT and phase.retry_at else 0.0
-    return max(0.0, min(left, phase.retry_delay_seconds if phase.retry_delay_seconds is not None else left))
+    return _left(phase.retry_at if phase.status == RETRY_WAIT else None, phase.retry_delay_seconds, moment)
+
+
+def seconds_left(gate: Gate, moment: Moment) -> float:
+    return _left(gate.due_at, gate.delay_seconds, moment)
+
+
+def _left(due_at: str | None, delay: float | None, moment: Moment) -> float:
+    left = epoch(due_at) - moment.now if due_at else 0.0
+    return max(0.0, min(left, delay if delay is not None else left))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from orchestrator.core import events as ev
+from orchestrator.core.gate import ways
 from orchestrator.core.graph import longest_path
 from orchestrator.core.item import Item
 from orchestrator.core.names import Moment, span
@@ -13,7 +14,7 @@ from orchestrator.core.outcome import Failure
 from orchestrator.core.plan import Plan, stays_failed
 from orchestrator.core.state import State
 from orchestrator.core.story import counted_files
-from orchestrator.core.table import COMPLETED, FAILED, PENDING, RETRY_WAIT
+from orchestrator.core.table import APPROVED, AWAITING, COMPLETED, FAILED, PENDING, RETRY_WAIT
 from orchestrator.watch.tally import Tally
 
 TAIL_SHOWN = 10
@@ -27,7 +28,7 @@ def told(event: ev.Event, state: State, plan: Plan) -> list[str]:
     return [printable(line) for line in words(event, state, plan)] if words else []
 
 
-_BAD = (ev.PhaseFailed, ev.PhaseRecovered, ev.PhaseMended, ev.GatherFailed, ev.PhaseRestored)
+_BAD = (ev.PhaseFailed, ev.PhaseRecovered, ev.PhaseMended, ev.GatherFailed, ev.PhaseRestored, ev.GateRejected)
 
 
 def is_bad(event: ev.Event) -> bool:
@@ -151,6 +152,21 @@ def _cancelled(event: ev.PhaseCancelled, state: State, plan: Plan) -> list[str]:
     return [f"cancelled {label(event.number, state)}  {event.why}"]
 
 
+def _gate_opened(event: ev.GateOpened, state: State, plan: Plan) -> list[str]:
+    gate = event.gate
+    shown = [f"{INDENT}| {line}" for line in gate.shown.splitlines()]
+    return [f"WAITS     {label(event.number, state)}  for {gate.told()}", *shown, f"{INDENT}{ways(event.number)}"]
+
+
+def _decided(event: ev.GatePassed | ev.GateApproved, state: State, plan: Plan) -> list[str]:
+    return [f"approved  {label(event.number, state)}  by {event.by}" + (f": {event.why}" if event.why else "")]
+
+
+def _rejected(event: ev.GateRejected, state: State, plan: Plan) -> list[str]:
+    again = f"{INDENT}next: `orch retry {event.number}` asks again"
+    return [f"REJECTED  {label(event.number, state)}  by {event.by}: {event.why}", again]
+
+
 def _skipped(event: ev.PhaseSkipped, state: State, plan: Plan) -> list[str]:
     return [f"skipped   {label(event.number, state)}  by {event.by}: {event.why}"]
 
@@ -198,6 +214,10 @@ _TOLD: dict[type[ev.Event], Callable[..., list[str]]] = {
     ev.PhaseRecovered: _found_dead,
     ev.PhaseMended: _found_dead,
     ev.PhaseCancelled: _cancelled,
+    ev.GateOpened: _gate_opened,
+    ev.GatePassed: _decided,
+    ev.GateApproved: _decided,
+    ev.GateRejected: _rejected,
     ev.PhaseSkipped: _skipped,
     ev.PhaseReset: _reset,
     ev.RunPaused: _paused,
@@ -225,6 +245,10 @@ def going_on(tally: Tally, state: State, moment: Moment) -> str:
         parts.append(f"{waiting[0]} {state.phase(waiting[0]).name}{many} until a retry is due")
     if many_items := tally.retrying_items:
         parts.append(f"{counted(many_items, 'item')} until a retry is due")
+    gates = sorted(tally.of(AWAITING))
+    if gates:
+        many = f" and {len(gates) - 1} more" if len(gates) > 1 else ""
+        parts.append(f"{gates[0]} {state.phase(gates[0]).name}{many} until approved")
     return printable(f"running   {', '.join(parts) or 'nothing yet'}; {tally.done}/{tally.total} done")
 
 
@@ -257,7 +281,7 @@ def summary(state: State, plan: Plan) -> str:
     return ", ".join(f"{many} {word.replace('_', ' ')}" for word, many in counts.items()) or "nothing to do"
 
 
-_COUNTED_AS = {COMPLETED: "done", PENDING: "not run"}
+_COUNTED_AS = {COMPLETED: "done", APPROVED: "done", PENDING: "not run"}
 
 
 def _ran(tally: Tally) -> str:
@@ -301,6 +325,8 @@ def hints(event: ev.RunEnded, state: State, plan: Plan) -> list[str]:
         return [f"{INDENT}{line}" for line in _awaited(event, state, failed)]
     if stays := {number: why for number in failed if (why := stays_failed(plan, number, state.phase(number)))}:
         number, why = next(iter(stays.items()))
+        if state.phase(number).errors[-1]["code"] == "REJECTED":
+            return [f"{INDENT}next: {number} {state.phase(number).name} was {why}"]
         return [f"{INDENT}next: `orch logs {number}` shows what it printed; it was {why}"]
     if failed:
         shown = _with_log(failed[0], state)
@@ -322,8 +348,16 @@ def _awaited(event: ev.RunEnded, state: State, failed: Sequence[int]) -> list[st
     """What a run waits for that has ended as waiting, each with the way on."""
     if state.run.paused is not None:
         return [f"the run is paused {state.run.paused}: `orch resume`, then `orch run`"]
+    gates = sorted(number for number in state.awaiting if number in state.run.scope)
+    lines = [_waits(number, state) for number in gates[:_NAMED]]
+    lines += [f"and {len(gates) - _NAMED} more wait for approval: `orch status`"] if len(gates) > _NAMED else []
     also = f"; `orch logs {_with_log(failed[0], state)}` shows what failed" if failed else ""
-    return [f"the next retry is due {event.due_at}; `orch run` honours it{also}"]
+    return [*lines, *([f"the next retry is due {event.due_at}; `orch run` honours it{also}"] if event.due_at else [])]
+
+
+def _waits(number: int, state: State) -> str:
+    phase = state.phase(number)
+    return f"{number} {phase.name} waits for {phase.gate.told() if phase.gate else 'approval'}: {ways(number)}"
 
 
 def counted(many: int, one: str, several: str = "") -> str:

@@ -149,7 +149,7 @@ def completed(ask: Typed, *words: str) -> list[str]:
 
 def test_completion_knows_commands_and_options(ask: Typed) -> None:
     assert completed(ask, "") == NAMES
-    assert completed(ask, "re") == ["recover", "retry", "resume", "reset"]
+    assert completed(ask, "re") == ["recover", "retry", "reject", "resume", "reset"]
     assert completed(ask, "run", "--fo") == ["--force"]
     assert completed(ask, "config", "s") == ["show"]
     assert completed(ask, "init", "--template", "") == ["shell", "python", "agents", "qualify"]

@@ -7,6 +7,7 @@ import pytest
 
 from orchestrator.core import events as ev
 from orchestrator.core.events import Event, Scope
+from orchestrator.core.gate import Gate
 from orchestrator.core.names import Identity
 from orchestrator.core.outcome import Failure
 from orchestrator.core.state import State
@@ -32,7 +33,9 @@ def test_every_event_folds(line):
     event = Event.from_dict(line)
     state = State()
     state.apply(run_started(), 0.0)
-    if isinstance(event, ev.PhaseEvent) and "pending" not in TABLE[event.kind]:
+    if "awaiting_approval" in TABLE.get(event.kind, {}) and "pending" not in TABLE[event.kind]:
+        state.apply(ev.GateOpened(event.number, Gate("after", "r1", "digest", "2026-11-20T02:00:00.000Z")), 0.0)
+    elif isinstance(event, ev.PhaseEvent) and "pending" not in TABLE[event.kind]:
         state.apply(intended(event.number, 2), 0.0)
     if event.kind == "RunResumed":
         state.apply(ev.RunPaused("ann"), 0.0)

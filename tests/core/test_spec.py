@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from orchestrator.core.gate import Approval
 from orchestrator.core.spec import Foreach, Limits, RetryRule, Spec
 
 LEAST = Spec(3, "index", "phases/p03.py", 4)
@@ -23,6 +24,7 @@ FULL = Spec(
     cwd="data",
     limits=Limits(10**9, 60, 64),
     isolation="spawn",
+    approval=Approval("before", 60.0, "approve", ("ann",), "rows"),
     pools={"gpu": 1},
     foreach=Foreach(("a", 2)),
     max_parallel=3,
@@ -40,7 +42,16 @@ FULL = Spec(
 )
 
 
-@pytest.mark.parametrize("spec", [LEAST, FULL, FULL.replace(run="make all"), LEAST.replace(limits=Limits(cpu=1))])
+@pytest.mark.parametrize(
+    "spec",
+    [
+        LEAST,
+        FULL,
+        FULL.replace(run="make all"),
+        LEAST.replace(limits=Limits(cpu=1)),
+        LEAST.replace(approval=Approval()),
+    ],
+)
 def test_a_spec_survives_being_stored(spec):
     assert Spec.from_dict(json.loads(json.dumps(spec.as_dict()))) == spec
 

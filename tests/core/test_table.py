@@ -6,7 +6,16 @@ from orchestrator.core import events as ev
 from orchestrator.core.table import DONE, STATUSES, STEPS, TABLE, diagram, move
 
 LIVE = {"starting", "running", "stopping"}
-PLACES = {"pending", "retry_wait", "completed", "skipped", "failed", "cancelled"} | LIVE
+PLACES = {
+    "pending",
+    "retry_wait",
+    "awaiting_approval",
+    "completed",
+    "approved",
+    "skipped",
+    "failed",
+    "cancelled",
+} | LIVE
 
 MOVES = {
     "AttemptIntended": ({"pending", "retry_wait"}, "starting"),
@@ -18,8 +27,12 @@ MOVES = {
     "PhaseFailed": (LIVE, "failed"),
     "PhaseRecovered": (LIVE, "failed"),
     "PhaseMended": (LIVE, "failed"),
-    "PhaseCancelled": (LIVE | {"pending", "retry_wait"}, "cancelled"),
-    "PhaseSkipped": ({"pending", "retry_wait", "failed", "cancelled"}, "skipped"),
+    "GateOpened": ({"pending", "completed", "awaiting_approval"}, "awaiting_approval"),
+    "GatePassed": ({"awaiting_approval"}, "pending"),
+    "GateApproved": ({"awaiting_approval"}, "approved"),
+    "GateRejected": ({"awaiting_approval"}, "failed"),
+    "PhaseCancelled": (LIVE | {"pending", "retry_wait", "awaiting_approval"}, "cancelled"),
+    "PhaseSkipped": ({"pending", "retry_wait", "awaiting_approval", "failed", "cancelled"}, "skipped"),
     "PhaseReset": (PLACES - LIVE, "pending"),
     "FannedOut": ({"pending"}, "pending"),
     "Gathered": ({"pending"}, "completed"),
@@ -59,7 +72,7 @@ def test_what_happened_to_nobody_is_no_move():
 
 
 def test_what_counts_as_done_and_that_steps_are_no_statuses():
-    assert {"completed", "skipped"} == DONE and STEPS == LIVE
+    assert {"completed", "approved", "skipped"} == DONE and STEPS == LIVE
     assert set(STATUSES) == (PLACES - LIVE) | {"in_progress"}
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from orchestrator import look, process
 from orchestrator.config import Settings
 from orchestrator.core import observations as obs
+from orchestrator.core.gate import Approval
 from orchestrator.core.item import Item
 from orchestrator.core.names import AttemptId, Identity
 from orchestrator.core.plan import Plan
@@ -22,6 +23,14 @@ from orchestrator.store.asks import Petition
 from tests.crash.sim_agents import End, Script, SimAgent
 from tests.crash.sim_rules import Rules
 from tests.crash.sim_world import HOST, World
+
+
+def _approval(draw: random.Random) -> Approval:
+    deadline = draw.choice((None, 5.0, 60.0))
+    default = draw.choice(("deny", "approve", "approve")) if deadline else "deny"
+    return Approval(
+        draw.choice(("before", "after")), deadline, default, draw.choice(((), (), ("ann",), ("ann", "bob")))
+    )
 
 
 class Sim(World):
@@ -60,6 +69,8 @@ class Sim(World):
             logs_phase_bytes=1000, logs_keep=3, logs_structured_bytes=10**6, trust=True,
             retry={**default_rules(), **retry}, pools=share.choice(({}, {}, {"one": 1}, {"one": 1, "two": 2})), origins={},
         )  # fmt: skip
+        gates = random.Random(f"gates {self.seed}")
+        asks = gates.choice((0.0, 0.0, 0.25, 0.5))
         specs = []
         for place, number in enumerate(numbers):
             needs = tuple(sorted(draw.sample(numbers[:place], min(place, draw.choice((0, 0, 1, 1, 2))))))
@@ -68,19 +79,9 @@ class Sim(World):
                 pool: share.randint(1, many) for pool, many in self.settings.pools.items() if share.random() < 0.4
             }
             fans = self._draw_fan(share)
-            specs.append(
-                Spec(
-                    number,
-                    f"p{number}",
-                    "phases/all.toml",
-                    1,
-                    run="true",
-                    needs=needs,
-                    retries=retries,
-                    pools=tokens,
-                    **fans,
-                )
-            )
+            asked = _approval(gates) if not fans and gates.random() < asks else None
+            keys = {"retries": retries, "pools": tokens, "approval": asked, **fans}
+            specs.append(Spec(number, f"p{number}", "phases/all.toml", 1, run="true", needs=needs, **keys))
         self.scripts = {
             number: [self._draw_script() for _ in range(draw.choice((0, 1, 1, 2, 4)))] for number in numbers
         }
@@ -306,13 +307,15 @@ class Sim(World):
             options = self.random.choice(((), ("lost",), ("with-dependents",) if number is not None else ()))
         self.ask(verb, number, *options)
 
-    def ask(self, verb: str, number: int | None = None, *options: str) -> None:
-        asked = obs.Asked(f"ask-{len(self.asked)}", verb, "ann", number, "so" if verb == "skip" else "", options)
+    def ask(self, verb: str, number: int | None = None, *options: str, by: str = "ann") -> None:
+        why = "so" if verb in ("skip", "reject") else ""
+        asked = obs.Asked(f"ask-{len(self.asked)}", verb, by, number, why, options)
         try:
             self.asked.append(Petition(self.system, asked, self.now()))
         except StateUnwritable:
             return
-        self.operations[" ".join(["ask", verb, *(["N"] if number is not None else []), *options])] += 1
+        told = [one for one in options if not one.startswith("gate=")]
+        self.operations[" ".join(["ask", verb, *(["N"] if number is not None else []), *told])] += 1
         self.tell(f"{asked.told()} (ask-{len(self.asked) - 1})")
 
     def _ask_again(self) -> None:
@@ -323,6 +326,24 @@ class Sim(World):
         except StateUnwritable:
             return
         self.operations["asked twice"] += 1
+
+    def somebody_decides(self, number: int) -> None:
+        """By hand or by nobody, where a deadline does; sometimes by two at once."""
+        gate = self.rules.state.phase(number).gate
+        if self.calm or gate is None or gate.due_at is None or self.chance(0.6):
+            self.after(self.random.choice((0.5, 5.0, 30.0)), lambda: self._decide(number))
+
+    def _decide(self, number: int) -> None:
+        phase, draw = self.rules.state.phase(number), self.random
+        if phase.status != "awaiting_approval" or phase.gate is None:
+            return
+        who = [*phase.gate.who] or ["ann", "bob"]
+        verbs = ["approve"] if self.calm else draw.choices(("approve", "reject"), (3, 1), k=draw.choice((1, 1, 2)))
+        for verb in verbs:
+            by = draw.choice(who) if self.calm else draw.choice([*who, "ann", "bob"])
+            meant = phase.gate.id if self.calm or draw.random() < 0.9 else "deadbeef"
+            self.ask(verb, number, f"gate={meant}", by=by)
+        self.after(15.0, lambda: self._decide(number))
 
     def somebody_resumes_it(self) -> None:
         """However often that takes: asks are lost with the power, and with whoever was to answer."""

@@ -27,7 +27,7 @@ class Rules(Ledger):
     def intends(self, decision: Decision, now: float) -> None:
         if self.in_flight is not None:
             raise self.breaks(rule.ONE_LINE, "a decision is written while another is not finished")
-        self.in_flight = (decision, now)
+        self.in_flight, self.giving_up = (decision, now), []
         for event in decision.events:
             if isinstance(event, ev.PhaseRecovered | ev.PhaseMended):
                 self._give_up_if_hidden(AttemptId(self.state.run.id, event.number, event.attempt))
@@ -48,6 +48,9 @@ class Rules(Ledger):
             self._remember(event)
             if begins_anew(self.plan, [event]):
                 self.plan = self.plan.spread(self.state)
+        for number in {event.number for event in decision.events if isinstance(event, ev.PhaseCompleted)}:
+            if self.plan.asks_afterwards(number) and self.state.phase(number).status == "completed":
+                raise self.breaks(rule.GATES, f"{number} is done, and nobody was asked")
 
     def reopened(self, state: State, seq: int) -> None:
         """Whoever opens the state finds all that was acknowledged, and of what was not, all or nothing."""
@@ -57,6 +60,8 @@ class Rules(Ledger):
         elif self.in_flight is not None:
             self.world.operations["unacknowledged, and not there"] += 1
             self.in_flight = None
+            for attempt in self.giving_up:  # nobody did
+                self.truth(attempt).given_up = False
         if seq > self.seq:
             raise self.breaks(rule.ONE_LINE, f"{self.seq} decisions were taken, there are {seq} lines")
         if seq != self.seq:
@@ -69,6 +74,12 @@ class Rules(Ledger):
 
     def check_wait(self, engine: Any, wait: float) -> None:
         state, world = self.state, self.world
+        for number in state.awaiting:
+            gate, (since, shift) = state.phase(number).gate, self.gates[number]
+            delay = gate.delay_seconds if gate is not None else None
+            late = delay is not None and wait > SLACK and world.time + wait > since + delay + SLACK
+            if engine.mode.starts and state.run.verdict is None and late and shift == world.wall_shift:
+                raise self.breaks(rule.AWAKE, f"the gate of {number} closes, and the loop sleeps for {wait:.3f}")
         if not engine.mode.starts or state.run.stopping or state.run.verdict is not None or not engine.mode.agent:
             return
         if state.run.paused is not None:
@@ -86,7 +97,7 @@ class Rules(Ledger):
             if state.phase(number).status == "pending" and number in state.run.scope and not self._short(number)
             if self._may_go_on(number)
         ]
-        for number in ready:
+        for number in (one for one in ready if not self.plan.asks_first(one, state.phase(one))):
             if wait > 0.001 and all(self._has_ended(need, number) for need in self.plan.needs[number]):
                 raise self.breaks(rule.AWAKE, f"{number} could start, and the loop sleeps for {wait:.3f}")
 
@@ -164,12 +175,15 @@ class Rules(Ledger):
             right = run.stopping_code
         elif places <= DONE:
             right = 0
-        elif ("retry_wait" in places or run.paused) and no_wait and run.verdict == "waiting":
+        elif run.verdict == "waiting" and ("awaiting_approval" in places or (no_wait and self._is_held_up(places))):
             right = 1 if "failed" in places else 3
         else:
             right = 1
         if code != right:
             raise self.breaks(rule.EXIT, f"{code} for {sorted(places)}, stopping: {run.stopping}; it should be {right}")
+
+    def _is_held_up(self, places: set[str]) -> bool:
+        return "retry_wait" in places or self.state.run.paused is not None
 
     def check_rest(self, agents: dict[str, Any], *, is_run: bool) -> None:
         """A call has ended: what is still in progress has an owner, or lies on the disk for the next who looks."""

@@ -83,7 +83,7 @@ class SimEngine(Engine):
 
     def step(self, batch: list[Observation]) -> Decision:
         rules = self.world.rules
-        rules.mode, rules.decided_at = self.mode, self.world.time
+        rules.mode, rules.decided_at, rules.decided_shift = self.mode, self.world.time, self.world.wall_shift
         rules.known_ends = {seen.attempt for seen in batch if isinstance(seen, obs.Ended)}
         decision = super().step(batch)
         self.world.rules.check_step(self)

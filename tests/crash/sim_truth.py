@@ -39,6 +39,7 @@ OWNED = "nothing is in progress without somebody alive who owns it (§5.8)"
 NOTHING_LEFT = "nothing is left when it is over (§5.7)"
 PAUSED = "nothing starts in a run that is paused (§6)"
 SKIPPED = "what was skipped is not run before somebody takes that back (§6)"
+GATES = "a gate is decided once, in time, by who may, and nothing passes it before (§6)"
 NEEDS = "needs are done before a start (§6)"
 NO_START_IN_TURN = "a turn starts nothing (§5.4)"
 DUE = "a retry starts when it is due, and not before (§5.14)"
@@ -73,6 +74,7 @@ class Ledger:
         self.state = State()  # the fold of what was acknowledged
         self.seq = 0
         self.in_flight: tuple[Decision, float] | None = None
+        self.giving_up: list[AttemptId] = []  # by the decision in flight
         self.lines: list[list[dict[str, Any]]] = []  # of each acknowledged decision, its events
         self.truths: dict[str, Truth] = {}
         self.charges: Counter[int] = Counter()  # tries used up since the last reset
@@ -81,13 +83,18 @@ class Ledger:
         self.answers: Counter[str] = Counter()
         self.held: set[int] = set()  # somebody cancelled it, and nobody took that back
         self.skipped: set[int] = set()  # the same of a skip
+        self.rejected: set[int] = set()  # the same of a no
+        self.gates: dict[
+            int, tuple[float, float]
+        ] = {}  # who waits for a person: since when, the wall clock's shift then
+        self.decided: Counter[tuple[str, int, str]] = Counter()
         self.due: dict[
             int, tuple[float, float, float]
         ] = {}  # phase -> earliest, latest, the shift of the wall clock then
         self.stops: dict[AttemptId, float] = {}
         self.mode = Mode(starts=False)
         self.taken_over = 0
-        self.life_began = self.decided_at = 0.0
+        self.life_began = self.decided_at = self.decided_shift = 0.0
         self.known_ends: set[AttemptId] = set()  # told in this batch
 
     def truth(self, attempt: AttemptId) -> Truth:
@@ -157,6 +164,8 @@ class Ledger:
             raise self.breaks(STOPPING, f"{number}.{event.attempt} is intended, and was cancelled")
         if state.run.paused is not None:
             raise self.breaks(PAUSED, f"{number}.{event.attempt} is intended: paused {state.run.paused}")
+        if self.plan.asks_first(number, state.phase(number)) or number in self.rejected:
+            raise self.breaks(GATES, f"{number}.{event.attempt} is intended, and was not approved")
         if number in self.skipped:
             raise self.breaks(SKIPPED, f"{number}.{event.attempt} is intended")
         if state.run.stopping:
@@ -236,8 +245,9 @@ class Ledger:
     def _give_up_if_hidden(self, attempt: AttemptId) -> None:
         """Nobody could say whether it lives: it may, and two of one phase may then be alive until it is reached again."""
         agent = self.world.agents.get(self.state.phase(attempt.phase).agent or "")
-        if agent is not None and agent.is_unknowable:
+        if agent is not None and agent.is_unknowable and not self.truth(attempt).given_up:
             self.truth(attempt).given_up = True
+            self.giving_up.append(attempt)
 
     def _check_StopRequested(self, event: ev.StopRequested) -> None:
         if event.why == NET and AttemptId(self.state.run.id, event.number, event.attempt) in self.known_ends:
@@ -251,7 +261,46 @@ class Ledger:
         if truth.is_written and not truth.given_up:
             raise self.breaks(OUTCOME, f"{attempt} is recorded as interrupted, and it was written down how it ended")
 
+    def _check_GateOpened(self, event: ev.GateOpened) -> None:
+        spec, phase, gate = self.plan.specs[event.number], self.state.phase(event.number), event.gate
+        if (
+            spec.approval is None
+            or spec.approval.when != gate.when
+            or (gate.run, gate.plan) != (self.state.run.id, "digest")
+        ):
+            raise self.breaks(GATES, f"{event.number} opens {gate}")
+        if (gate.when == "before") != (phase.status == "pending"):
+            raise self.breaks(GATES, f"{event.number} opens {gate.when}, and is {phase.place}")
+
+    def _check_decided(self, event: ev.GatePassed | ev.GateApproved | ev.GateRejected) -> None:
+        gate = self.state.phase(event.number).gate
+        since, shift = self.gates[event.number]
+        if (
+            gate is None
+            or gate.id != event.gate
+            or gate.plan != event.plan
+            or self.decided[gate.run, event.number, gate.id]
+        ):
+            raise self.breaks(GATES, f"{event.number}: {event.kind} of {event.gate}, it was {gate}")
+        self.decided[gate.run, event.number, gate.id] += 1
+        is_due = gate.delay_seconds is not None and self.decided_at >= since + gate.delay_seconds
+        is_near = gate.delay_seconds is not None and abs(self.decided_at - since - gate.delay_seconds) < 2 * SLACK
+        by_itself = event.by == "its deadline"
+        if shift == self.world.wall_shift and by_itself != is_due and not is_near:
+            raise self.breaks(
+                GATES, f"{event.number} is decided by {event.by} after {self.decided_at - since:.3f} s: {gate}"
+            )
+        if not by_itself and gate.who and event.by not in gate.who:
+            raise self.breaks(GATES, f"{event.number} is decided by {event.by}, who may not: {gate}")
+        if by_itself and isinstance(event, ev.GateRejected) != (gate.default == "deny"):
+            raise self.breaks(GATES, f"{event.number} is {event.kind} by its deadline: {gate}")
+        self.world.operations["decided by " + ("its deadline" if by_itself else "a person")] += 1
+
+    _check_GatePassed = _check_GateApproved = _check_GateRejected = _check_decided
+
     def _check_PhaseReset(self, event: ev.PhaseReset) -> None:
+        if event.number in self.rejected and event.why.startswith("it was"):
+            raise self.breaks(GATES, f"{event.number} was rejected, and is run again by itself")
         if event.number in self.finished and event.why != "--force" and event.items is None and not event.forgotten:
             raise self.breaks(FINAL, f"{event.number} was finished, and is reset: {event.why}")
 
@@ -290,7 +339,16 @@ class Ledger:
     def _remember(self, event: Event) -> None:
         number = getattr(event, "number", None)
         if isinstance(event, ev.RunStarted):
-            for kept in (self.charges, self.interruptions, self.finished, self.due, self.held, self.skipped):
+            for kept in (
+                self.charges,
+                self.interruptions,
+                self.finished,
+                self.due,
+                self.held,
+                self.skipped,
+                self.rejected,
+                self.gates,
+            ):
                 kept.clear()
         elif isinstance(event, ev.RunContinued):
             self.held.clear()
@@ -308,10 +366,18 @@ class Ledger:
             self.charges[event.number] = self.interruptions[event.number] = 0
         elif isinstance(event, ev.RunPaused):
             self.world.somebody_resumes_it()
+        elif isinstance(event, ev.GateOpened):
+            self.gates[event.number] = (self.decided_at, self.decided_shift)
+            self.world.somebody_decides(event.number)
+        elif isinstance(event, ev.GateRejected):
+            self.rejected.add(event.number)
+            self.finished.discard(event.number)
         elif isinstance(event, ev.PhaseSkipped):
+            self.rejected.discard(event.number)
             self.skipped.add(event.number)
         elif isinstance(event, ev.PhaseReset):
             of = self._items_of(event.number)
+            self.rejected.discard(event.number)
             for again in (event.number, *(one for one in of if event.items is None or one.index in event.items)):
                 self.finished.discard(again)
                 self.skipped.discard(again)
@@ -323,7 +389,7 @@ class Ledger:
             self._charge(event)
         if isinstance(event, ev.RetryScheduled):
             earliest, latest = self.decided_at + event.delay_seconds, self.world.time + event.delay_seconds
-            self.due[event.number] = (earliest, latest, self.world.wall_shift)
+            self.due[event.number] = (earliest, latest, self.decided_shift)
         elif number is not None and not isinstance(event, ev.AskAnswered):
             self.due.pop(number, None)
 

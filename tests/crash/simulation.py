@@ -34,7 +34,8 @@ FAULTS = (
 )  # fmt: skip
 OPERATIONS = (
     "ask cancel", "ask cancel N", "ask retry N", "ask pause", "ask resume", "ask skip N", "ask reset", "ask reset N",
-    "ask reset lost", "ask reset N lost", "ask reset N with-dependents", "asked twice", "recover", "status", "run", "run --new", "turn",
+    "ask reset lost", "ask reset N lost", "ask reset N with-dependents", "ask approve N", "ask reject N",
+    "decided by a person", "decided by its deadline", "asked twice", "recover", "status", "run", "run --new", "turn",
 )  # fmt: skip
 
 
@@ -216,9 +217,13 @@ class Driver:
         for agent in world.agents.values():
             agent.go_on()
             agent.free()
-        for _ in range(8):
+        for number in rules.state.awaiting:
+            world.somebody_decides(number)
+        for _ in range(8 + 2 * sum(spec.approval is not None for spec in world.plan.specs.values())):
             self.run()
-            world.advance(world.time + 0.5)
+            world.advance(world.time + (35.0 if rules.state.awaiting else 0.5))
+            if rules.state.awaiting:
+                self.turn()
             if all(rules.state.phase(number).is_done or self._is_hopeless(number) for number in world.plan.specs):
                 break
         else:
@@ -229,6 +234,8 @@ class Driver:
             world.advance(world.time + 30)
             self.turn()
         world.advance(world.time + 60)
+        while any(agent.is_unknowable for agent in world.agents.values()):  # whoever was given up before they were seen
+            world.advance(world.time + 30)
         self.recover()
         world.advance(world.time + 1)
         self.recover()
@@ -240,6 +247,7 @@ class Driver:
         phase = self.rules.state.phase(number)
         if (
             number in self.world.never
+            or number in self.rules.rejected
             or self.rules.interruptions[number] > self.world.settings.retry["INTERRUPTED"].tries
         ):
             return not phase.is_live

@@ -22,7 +22,7 @@ from tests.store.given import seen
 
 __all__ = ["warm"]
 
-SEQUENCES = times(5, 100)
+SEQUENCES = times(3, 100)
 SHELLS, ASKS = 3, 10  # of each sequence
 LONG, SHORT = (1, 2), (3, 4, 5, 6)
 NUMBERS = (*LONG, *SHORT)
@@ -31,8 +31,8 @@ VERBS = ("cancel", "cancel", "retry", "pause", "resume", "resume", "skip", "rese
 
 def pipeline(project: Project) -> None:
     """Two that only end when they are ended, each with a tree that left its session; one that fails; three of no trouble."""
-    project.settings('kill_grace = "0.2s"\njobs = 4\n[retry.FAILED]\ntries = 1\ndelay = "0.3s"\n')
-    deep = "setsid sleep 600 & sleep 600"
+    project.settings('kill_grace = "0.5s"\njobs = 4\n[retry.FAILED]\ntries = 1\ndelay = "0.3s"\n')
+    deep = "trap '' TERM; setsid sleep 600 & sleep 600"  # whoever does not wait for its end finds it alive
     project.commands(
         *({"number": number, "name": "long", "needs": [], "run": deep} for number in LONG),
         {"number": 3, "name": "quick", "needs": [], "run": "sleep 0.1"},

@@ -18,7 +18,7 @@ from tests.driving import PACKAGE, PATIENCE, Ended, Project, wait_for
 _SERVER = """
 import csv, ctypes, importlib.metadata, json, os, sys, tempfile, zipfile, zoneinfo
 from pathlib import Path
-from orchestrator.cli import cancel, main, pause, recover, reset, resume, retry, run, skip, status
+from orchestrator.cli import approve, cancel, main, pause, recover, reject, reset, resume, retry, run, skip, status
 from orchestrator.cli.main import application, main as orch
 from orchestrator.config import settings
 
@@ -124,5 +124,13 @@ class Warm:
 @pytest.fixture
 def warm() -> Iterator[Warm]:
     made = Warm()
+    yield made
+    made.end()
+
+
+@pytest.fixture(scope="module")
+def kept_warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warm]:
+    """The same for all tests of a file, where none of them is about what is left running."""
+    made = Warm(tmp_path_factory.mktemp("warm"))
     yield made
     made.end()

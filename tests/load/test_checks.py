@@ -204,7 +204,7 @@ def test_whatever_is_written_is_refused_or_taken_and_never_raises(keys, is_comma
     assert checked is not None or any(key in ("number", "") for key, _, _ in found)
 
 
-@pytest.mark.parametrize("key", ["approval", "when"])  # fmt: skip
+@pytest.mark.parametrize("key", ["when"])  # fmt: skip
 def test_keys_that_do_not_work_yet_are_unknown(key):
     _, found = faults_of({"number": 3, "run": "x", key: True})
     assert [message for _, message, _ in found] == [f"phase 3: unknown key {key}"]

@@ -71,10 +71,10 @@ def told(verdict: Verdict) -> list[tuple[str, str]]:
     return [(flaw.file.removeprefix("system/"), flaw.what) for flaw in verdict.flaws]
 
 
-def spoil(path: Path, line: int) -> None:
-    """One bit in the middle of that line."""
+def spoil(path: Path, line: int, share: float = 0.5) -> None:
+    """One bit in that line, by default in its middle."""
     lines = path.read_bytes().splitlines(keepends=True)
-    at = sum(map(len, lines[: line - 1])) + len(lines[line - 1]) // 2
+    at = sum(map(len, lines[: line - 1])) + int(len(lines[line - 1]) * share)
     data = bytearray(b"".join(lines))
     data[at] ^= 1
     path.write_bytes(data)
@@ -275,8 +275,8 @@ def test_a_folder_in_the_place_of_a_segment_is_damage_that_state_json_proves(sys
 # ---- what no copy proves
 
 
-def both(system: Path, line: int, which: int = 0) -> None:
-    spoil(segments(system)[which], line)
+def both(system: Path, line: int, which: int = 0, share: float = 0.5) -> None:
+    spoil(segments(system)[which], line, share)
     (system / "state.json").write_text("{")
 
 
@@ -285,7 +285,7 @@ def test_lines_behind_the_damage_are_used_also_those_of_the_next_segment(compact
     truth = read(compacted)
     bases(compacted)[1].unlink()
     lines = segments(compacted)[0].read_bytes().count(b"\n")
-    both(compacted, lines)
+    both(compacted, lines, share=0.1)  # the name of its phase is spared
     verdict = judged(compacted)
     (lost,) = [flaw for flaw in verdict.flaws if flaw.line]
     assert lost.line == lines and "that decision is lost; it seems to be about phase 1" in lost.why

@@ -276,10 +276,13 @@ def test_a_reader_looks_again_when_the_journal_was_compacted_meanwhile(system, m
         for _ in range(times):
             first = store.position.segment
             while store.position.segment == first:
-                commit_all(store, turns(1, next(attempts)))
+                for one in turns(1, next(attempts)):
+                    commit_all(store, [one])
+                    truths.append(seen(store.state))
 
+    truths: list[object] = []
     interrupted(monkeypatch, compact, when)
-    assert seen(read_state(system).state) == seen(store.state)
+    assert seen(read_state(system).state) in truths, "what was true at some moment meanwhile"
     store.close()
 
 

@@ -15,7 +15,7 @@ from orchestrator.store import snapshot
 from orchestrator.store.reading import read_state
 from orchestrator.store.store import NOTHING_DUE, SMALL, JournalStore
 from tests.core.given import NOW, completed, intended, iso
-from tests.store.given import commit_all, decision, journal, opening, read, seen, store_of, turns
+from tests.store.given import commit_all, decision, journal, opening, read, remark, seen, store_of, turns
 
 
 @pytest.fixture
@@ -187,6 +187,8 @@ def compacted(system: Path, attempts: int = 30) -> JournalStore:
     commit_all(store, [opening()])
     for attempt in range(1, attempts):
         commit_all(store, turns(1, attempt))
+    while not store.position.offset:  # the newer segment holds a line, too
+        commit_all(store, [remark()])
     return store
 
 

@@ -12,6 +12,7 @@ from orchestrator import clock
 from orchestrator.core import events as ev
 from orchestrator.core import observations as obs
 from orchestrator.core.draft import Decision
+from orchestrator.core.gate import Approval
 from orchestrator.core.item import item
 from orchestrator.core.names import Moment
 from orchestrator.core.outcome import EXITED, Failure, Outcome
@@ -502,3 +503,30 @@ def test_a_paused_run_says_so_and_how_it_goes_on(on_stage: Callable[..., Stage])
     shown = stage.look()
     assert "resumed   by ann" in line_of(shown, "resumed") and "2 p2  by ann: by hand" in line_of(shown, "skipped")
     assert "1/2 " in shown[-1] and "PAUSED" not in shown[-1]
+
+
+def test_who_waits_for_a_person_is_shown_with_what_to_type_and_until_when(on_stage: Callable[..., Stage]) -> None:
+    gate = Approval("before", 600.0, who=("ann",), show="figures of today")
+    stage = on_stage(Case({1: (), 2: (), 3: (2,)}, keys={2: {"approval": gate}}), columns=110)
+    stage.step(started(1))
+    line = line_of(stage.look(), "orch approve 2  waits")
+    assert line.lstrip().startswith(
+        "2 p2  orch approve 2  waits for approval by ann, rejected in 10m: figures of today"
+    )
+    assert "3 p3 for 2" in line_of(stage.look(), "next:")
+    assert "| figures of today" in line_of(stage.look(), "|")
+    stage.size = (30, 10)
+    stage.look(2.0)
+    assert "   2 p2  orch approve 2" in stage.terminal.screen, "what to type is the last to go"
+    stage.step(obs.Asked("k", "reject", "ann", 2, "no", (f"gate={stage.case.state.phase(2).gate.id}",)))  # type: ignore[union-attr]
+    stage.size = (110, 24)
+    assert "2 p2  by ann: no" in line_of(stage.look(2.0), "REJECTED")
+
+
+def test_many_that_wait_for_a_person_leave_room_for_what_runs(on_stage: Callable[..., Stage]) -> None:
+    keys = {number: {"approval": Approval("before")} for number in range(2, 30)}
+    stage = on_stage(Case(dict.fromkeys(range(1, 30), ()), keys=keys), lines=24)
+    stage.step(started(1))
+    shown = stage.look()
+    assert "p1" in line_of(shown, "of 1h")
+    assert "more to be approved" in "\n".join(shown) and "0/29" in shown[-1]
