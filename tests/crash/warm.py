@@ -18,7 +18,7 @@ from tests.driving import PACKAGE, PATIENCE, Ended, Project, wait_for
 _SERVER = """
 import csv, ctypes, importlib.metadata, json, os, sys, tempfile, zipfile, zoneinfo
 from pathlib import Path
-from orchestrator.cli import cancel, main, recover, retry, run, status
+from orchestrator.cli import cancel, checkpoint, main, recover, retry, rollback, run, status
 from orchestrator.cli.main import application, main as orch
 from orchestrator.config import settings
 
