@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import stat
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from orchestrator import disk
 from orchestrator.disk import Appender
+from tests.store.given import end_of
 
 
 class Syncs:
@@ -261,3 +263,62 @@ def test_what_is_no_file_is_not_waited_for_and_leaves_nothing_open(tmp_path, mak
     with pytest.raises(OSError, match="stands where a file should"):
         disk.read(tmp_path / "a")
     assert fds() == before
+
+
+# Copies
+
+
+def test_a_copy_is_a_file_of_its_own_on_the_disk_and_its_digest_is_that_of_what_is_in_it(tmp_path, syncs):
+    source, target = tmp_path / "a", tmp_path / "b"
+    source.write_bytes(b"some data")
+    assert end_of(disk.copy(source, target)) == hashlib.sha256(b"some data").hexdigest() == end_of(disk.digest(target))
+    assert syncs.told == [("fsync", "b")] and stat.S_IMODE(target.stat().st_mode) == 0o600
+    source.write_bytes(b"other")
+    assert target.read_bytes() == b"some data"
+
+
+def test_a_copy_may_have_the_mode_and_time_of_what_it_stands_for(tmp_path):
+    (tmp_path / "a").write_bytes(b"x")
+    end_of(disk.copy(tmp_path / "a", tmp_path / "b", mode=0o751, mtime_ns=123456789))
+    found = (tmp_path / "b").stat()
+    assert (stat.S_IMODE(found.st_mode), found.st_mtime_ns) == (0o751, 123456789)
+
+
+def test_a_copy_is_made_in_pieces_and_one_that_is_given_up_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(disk, "PIECE", 10)
+    (tmp_path / "a").write_bytes(b"x" * 95)
+    pieces = disk.copy(tmp_path / "a", tmp_path / "b")
+    assert sum(1 for _ in pieces) == 10
+    again = disk.copy(tmp_path / "a", tmp_path / "c")
+    next(again)
+    again.close()
+    assert not (tmp_path / "c").exists()
+
+
+def test_what_is_no_file_is_not_copied_and_nothing_is_copied_over(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="a named pipe stands where a file should"):
+        end_of(disk.copy(tmp_path / "pipe", tmp_path / "b"))
+    (tmp_path / "a").write_bytes(b"x")
+    with pytest.raises(FileExistsError):
+        end_of(disk.copy(tmp_path / "a", tmp_path / "a"))
+    assert (tmp_path / "a").read_bytes() == b"x"
+
+
+def test_where_the_file_system_can_both_share_what_is_in_them(tmp_path, monkeypatch):
+    """Played: not every machine has one that can."""
+    (tmp_path / "a").write_bytes(b"whole")
+
+    def clones(target: int, request: int, source: int) -> None:
+        os.pwrite(target, os.pread(source, 100, 0), 0)
+
+    monkeypatch.setattr(disk.fcntl, "ioctl", clones)
+    monkeypatch.setattr(disk, "write_all", lambda fd, data: pytest.fail("what is shared is not written"))
+    assert end_of(disk.copy(tmp_path / "a", tmp_path / "b")) == hashlib.sha256(b"whole").hexdigest()
+    assert disk.can_clone(tmp_path / "a", tmp_path)
+    monkeypatch.undo()
+    assert disk.can_clone(tmp_path / "missing", tmp_path) is False
+
+
+def test_how_much_room_there_is(tmp_path):
+    assert disk.room(tmp_path) > 0

@@ -197,9 +197,10 @@ class Vault:
     # ---- fsck
 
     def flaws(self) -> list[Flaw]:
-        return [flaw for name in self.ids() for flaw in self._flaws_of(name)]
+        read = dict[tuple[int, int], str]()  # what several have in common is read once
+        return [flaw for name in self.ids() for flaw in self._flaws_of(name, read)]
 
-    def _flaws_of(self, name: str) -> list[Flaw]:
+    def _flaws_of(self, name: str, read: dict[tuple[int, int], str]) -> list[Flaw]:
         inner, why = f"{FOLDER}/{name}", "nobody can go back to it any more"
         aside = (Drop(inner),)
         try:
@@ -209,15 +210,17 @@ class Vault:
         except UsageError:
             return []  # removed meanwhile
         for entry in found.entries.values():
-            if entry.is_file and (what := self.fault_of(name, entry)):
+            if entry.is_file and (what := self.fault_of(name, entry, read)):
                 return [Flaw(f"system/{inner}", what, why, "move it into the backup", steps=aside)]
         return []
 
-    def fault_of(self, name: str, entry: Entry) -> str:
+    def fault_of(self, name: str, entry: Entry, read: dict[tuple[int, int], str] | None = None) -> str:
         """What is wrong with the copy of a file; empty if nothing is."""
+        known, blob = {} if read is None else read, self.blob(name, entry.digest)
         try:
-            reading = disk.digest(self.blob(name, entry.digest))
-            found = _end_of(reading)
+            same = blob.stat()
+            file = (same.st_dev, same.st_ino)
+            found = known[file] = known.get(file) or _end_of(disk.digest(blob))
         except FileNotFoundError:
             return f"its copy of {entry.path} is missing"
         except OSError as error:

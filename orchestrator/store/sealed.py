@@ -28,8 +28,8 @@ def opened(path: Path, remedy: str) -> dict[str, Any]:
         if told != _sum(body):
             raise ValueError("what it says is not what was written")
         return dict(body)
-    except FileNotFoundError:
-        raise
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise FileNotFoundError(error.errno, error.strerror, str(path)) from error
     except (OSError, *MALFORMED) as error:
         raise StateDamaged(f"{path} is damaged: {error}", remedy) from error
 

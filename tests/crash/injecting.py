@@ -30,7 +30,7 @@ KILL, SHORT = "KILL", "SHORT"
 # Each has its path, or its descriptor, as the first argument.
 CALLS = (
     "open", "write", "pwrite", "fsync", "fdatasync", "rename", "unlink", "mkdir", "rmdir", "truncate", "ftruncate",
-    "mkfifo",
+    "mkfifo", "link",
 )  # fmt: skip
 SYNCS = ("fsync", "fdatasync")
 ROOM = 1024 * 1024  # bytes that a command may say
@@ -40,7 +40,7 @@ PATIENCE = 30  # seconds that a command may take
 main = import_module("orchestrator.cli.main")
 # Built and loaded here, once, and not in every child.
 BUILT: Any = get_command(main.application())
-for name in ("run", "status", "recover", "cancel", "retry"):
+for name in ("run", "status", "recover", "cancel", "retry", "checkpoint", "rollback"):
     BUILT.get_command(None, name)
 for name in ("ctypes", "typer._adapters"):
     with contextlib.suppress(ImportError):
@@ -157,18 +157,18 @@ def _of_descriptor(fd: int) -> str:
 
 def command(
     root: Path, *words: str, fault: Fault | None = None, stage: Callable[[], None] = lambda: None,
-    at_fault: Callable[[], Any] = lambda: None, attach: Callable[[int], None] | None = None,
+    at_fault: Callable[[], Any] = lambda: None, attach: Callable[[int], None] | None = None, of: str = "system",
 ) -> Done:  # fmt: skip
     """`orch WORDS` in the project `root`, in a child; `stage` prepares it before anything is counted.
 
-    `attach` is called with its pid before it does anything at all.
+    `attach` is called with its pid before it does anything at all; `of`: the folder whose operations are counted.
     """
     pipes = [_pipe() for _ in range(3)]  # no limit of a file's size holds for these
     gate = os.pipe()
     pid = os.fork()
     if not pid:
         os.read(gate[0], 1)
-        _be(root, words, [end for _, end in pipes], stage, Meddler(root / "system", fault, at_fault))
+        _be(root, words, [end for _, end in pipes], stage, Meddler(root / of, fault, at_fault))
     try:
         if attach is not None:
             attach(pid)

@@ -18,7 +18,9 @@ from tests.driving import PACKAGE, PATIENCE, Ended, Project, wait_for
 _SERVER = """
 import csv, ctypes, importlib.metadata, json, os, sys, tempfile, zipfile, zoneinfo
 from pathlib import Path
-from orchestrator.cli import approve, cancel, main, pause, recover, reject, reset, resume, retry, run, skip, status
+from orchestrator.cli import (
+    approve, cancel, checkpoint, main, pause, recover, reject, reset, resume, retry, rollback, run, skip, status,
+)
 from orchestrator.cli.main import application, main as orch
 from orchestrator.config import settings
 

@@ -62,6 +62,7 @@ def assert_said(said: list[str], ended: Ended) -> None:
 
 
 _MASKS = (
+    (r"\b(phase_-?\d+)_\d{8}_\d{6}", r"\1_TIME"),
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "TIME"),
     (r"\d{8}T\d{6}-[0-9a-f]{4}", "RUN"),
     (r"\b\d\d:\d\d:\d\d\b", "CLOCK"),

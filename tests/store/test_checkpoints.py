@@ -243,6 +243,13 @@ def test_one_that_would_lead_elsewhere_is_refused(vault, path, why):
         vault.read(made.id)
 
 
+def test_what_several_have_in_common_is_checked_once(vault, monkeypatch):
+    make(vault), make(vault, at=NOW + 1)
+    right, read = disk.digest, []
+    monkeypatch.setattr(disk, "digest", lambda path: read.append(path) or right(path))
+    assert vault.flaws() == [] and len(read) == 2
+
+
 @pytest.mark.parametrize("damage", ["missing", "changed"])
 def test_a_copy_that_is_not_what_it_was_is_found_by_fsck(vault, damage):
     made = make(vault)
