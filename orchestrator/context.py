@@ -26,6 +26,7 @@ class Context:
         due: str = "",
         project: str | Path = ".",
         results: Mapping[str, Any] | None = None,
+        params: Mapping[str, Any] | None = None,
         send: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
         self.run = run
@@ -33,6 +34,7 @@ class Context:
         self.attempt = attempt
         self.due = due
         self.project = Path(project)
+        self.params = dict(params or {})
         self._results = {str(number): result for number, result in (results or {}).items()}
         self._send = send or (lambda message: None)
         self._lock = Lock()

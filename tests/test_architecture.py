@@ -23,13 +23,13 @@ PACKAGE = "orchestrator"
 # In the core, among the small hands of floor 2 and on the floor that joins them the order is that of reading: each may know those before it.
 CORE = (
     "formats", "value", "names", "outcome", "spec", "slot", "integration", "wire", "setting", "graph", "cachekey",
-    "events", "table", "state", "observations", "actions", "stuck", "retry", "pools", "plan", "priority", "agenda",
-    "flaw", "draft", "asking", "decide", "reconcile", "story", "drawing", "eta",
+    "condition", "events", "table", "state", "observations", "actions", "stuck", "retry", "pools", "plan", "priority", "agenda",
+    "flaw", "draft", "judging", "asking", "decide", "reconcile", "story", "drawing", "eta",
 )  # fmt: skip
 HANDS = (
-    "ports", "clock", "disk", "process", "project", "signals", "config", "author", "context", "phasefile", "inbox",
+    "ports", "clock", "disk", "files", "process", "project", "signals", "config", "author", "context", "phasefile", "inbox",
 )  # fmt: skip
-JOINTS = ("look", "fsck", "app")
+JOINTS = ("look", "beginning", "fsck", "app")
 
 # Imports go strictly downwards, and rooms on one floor are strangers.
 FLOORS = {
@@ -43,7 +43,7 @@ FLOORS = {
 
 # What a pure module may use: nothing here reads a clock, rolls dice, or touches the world (of signal: the names).
 PURE = frozenset(
-    "__future__ base64 bisect collections datetime difflib enum functools graphlib hashlib heapq html itertools json math"
+    "__future__ ast base64 bisect collections datetime difflib enum functools graphlib hashlib heapq html itertools json math"
     " operator re signal string types typing".split()
 )
 IMPURE_CALLS = frozenset({"open", "print", "input", "exec", "eval", "__import__"})

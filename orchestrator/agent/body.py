@@ -82,6 +82,7 @@ def _run(talk: socket.socket, task: dict[str, Any], loaded: Loaded) -> NoReturn:
         due=order.due,
         project=task["project"],
         results=order.results,
+        params=order.params,
         send=lambda message: _send(talk, message),
     )
     try:

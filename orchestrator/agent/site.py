@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,11 @@ from orchestrator.agent.loop import Loop
 from orchestrator.agent.tree import Census
 from orchestrator.core.wire import Order
 from orchestrator.process.groups import Groups
+
+
+def _as_text(value: Any) -> str:
+    """Text as it is; all else as JSON has it, so that true is true to a shell, too."""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 class Site:
@@ -51,6 +57,7 @@ class Site:
         attempt = order.attempt
         own = {
             **order.env,
+            **{f"ORCH_PARAM_{name.upper()}": _as_text(value) for name, value in order.params.items()},
             **self.tags,
             "ORCH_RUN": attempt.run,
             "ORCH_PHASE": str(attempt.phase),

@@ -160,7 +160,7 @@ def _remark(number: int, phase: PhaseState, waits_for: str | None) -> str:
         return f"{phase.why}; due {phase.retry_at}, now: `orch retry {number}`"
     if phase.status == "failed" and phase.errors:
         return f"{phase.errors[-1]['code']}: {phase.errors[-1]['message']}"
-    if phase.status == "completed" and phase.duration_seconds is not None:
+    if phase.status == "completed" and phase.duration_seconds is not None and not phase.why:
         return span(phase.duration_seconds) + (f", {phase.attempts} attempts" if phase.attempts > 1 else "")
     if phase.status == "pending" and not phase.attempts:
         return ""

@@ -13,8 +13,10 @@ from heapq import heapify, heappop, heapreplace
 from itertools import islice
 from typing import Any
 
+from orchestrator.core.actions import Action, Measure
 from orchestrator.core.events import Scope
 from orchestrator.core.names import Moment, epoch
+from orchestrator.core.observations import Measured, Observation
 from orchestrator.core.plan import Plan
 from orchestrator.core.pools import Wants, fits, free
 from orchestrator.core.priority import places
@@ -32,6 +34,8 @@ class Agenda:
         self.unmet: dict[int, int] = {}
         self._ready: dict[Wants, list[int]] = {}  # by place: pending, in the range, every need done; by what they take
         self.waiting: list[tuple[float, int]] = []  # the same of retries, sorted: (tick at which it is due, number)
+        self.unjudged: set[int] = set()  # pending, in the range, every need done; and its last success may stand
+        self.looking: set[int] = set()  # phases whose files are being looked at
         self.watches: dict[int, Watch] = {}
         for number, needs in plan.needs.items():
             self.unmet[number] = sum(not state.phase(need).is_done for need in set(needs))
@@ -93,6 +97,18 @@ class Agenda:
         fitting = (due for due, number in self.waiting if fits(self._plan.wants_of(number), left))
         return [due - tick for due in islice(fitting, 1)]
 
+    def hear(self, batch: Iterable[Observation]) -> None:
+        self.looking.difference_update(seen.number for seen in batch if isinstance(seen, Measured))
+
+    def ask(self, actions: Iterable[Action]) -> None:
+        self.looking.update(action.number for action in actions if isinstance(action, Measure))
+
+    def is_idle(self, left: Mapping[str, int], free: int) -> bool:
+        """Is there nothing to judge and nothing to start, but what is being looked at already?"""
+        if self.unjudged - self.looking:
+            return False
+        return all(number in self.looking for number in islice(self.next_ready(left), max(0, free)))
+
     def press(self, number: int, tick: float) -> None:
         """The net has struck: it waits before it presses harder."""
         self.watches[number] = self.watches[number].pressed(tick)
@@ -102,7 +118,9 @@ class Agenda:
             strikes_at = moment.tick + self._plan.net_seconds(number)
             self.watches.setdefault(number, Watch(phase.attempt, strikes_at))
         elif number in self.scope and self.unmet.get(number) == 0:
-            if phase.status == PENDING:
+            if phase.status == PENDING and self._plan.is_judged(number, phase):
+                self.unjudged.add(number)
+            elif phase.status == PENDING:
                 queue = self._ready.setdefault(self._plan.wants_of(number), [])
                 insort(queue, number, key=self.place.__getitem__)
             elif phase.status == RETRY_WAIT:
@@ -110,6 +128,7 @@ class Agenda:
                 insort(self.waiting, (self._due_ticks[number], number))
 
     def _leave(self, number: int, phase: PhaseState) -> None:
+        self.unjudged.discard(number)
         if phase.status == PENDING:
             _discard(self._ready.get(self._plan.wants_of(number), []), number, self.place.get)
         elif phase.status == RETRY_WAIT and number in self._due_ticks:

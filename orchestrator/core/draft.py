@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from heapq import merge
+from typing import Any
 
 from orchestrator.core import actions as act
 from orchestrator.core import events as ev
 from orchestrator.core.agenda import Agenda
+from orchestrator.core.cachekey import Material
 from orchestrator.core.names import AttemptId, Moment, iso
 from orchestrator.core.plan import Plan
 from orchestrator.core.pools import fits
@@ -46,6 +48,7 @@ class Draft:
         self.stopping = state.run.stopping if mode.starts else None
         self.stopping_code = state.run.stopping_code or 0
         self.over: set[AttemptId] = set()  # attempts whose end is among the news
+        self.materials = dict[int, Material]()  # what the disk says of the files of phases, just now
         self.answers = dict[str, tuple[bool, str]]()
         self.pressed: list[int] = []
         self.recovered: list[int] = []
@@ -81,6 +84,15 @@ class Draft:
     def do(self, action: act.Action) -> None:
         self._actions.append(action)
 
+    @property
+    def params(self) -> dict[str, Any]:
+        return self.state.run.params
+
+    def look(self, number: int) -> None:
+        """Have its files looked at, unless that is under way."""
+        if number not in self.agenda.looking:
+            self.do(self.plan.question(number, self.phase(number).made))
+
     def stop(self, number: int, why: str, *, insist: bool = False) -> None:
         phase = self.phase(number)
         if phase.step != "stopping" or insist:
@@ -109,7 +121,7 @@ class Draft:
         """
         delta, left = self._delta(), self.agenda.free_tokens(self.live())
         found = {number for number in self._due() if number not in self._changed}
-        found.update(number for number in {*delta, *self._changed} if self._is_free_by_now(PENDING, number, delta))
+        found.update(number for number in self._freed(delta) if not self._is_judged(number))
         ready = (n for n in self.agenda.next_ready(left) if n not in self._changed and not delta.get(n))
         place = self.agenda.place.__getitem__
         chosen: list[int] = []
@@ -121,6 +133,19 @@ class Draft:
                 chosen.append(number)
                 left.subtract(dict(wants))
         return chosen
+
+    def unjudged(self) -> list[int]:
+        """Pending phases whose needs are done by now, and whose last success may stand."""
+        delta = self._delta()
+        found = {n for n in self.agenda.unjudged if n not in self._changed and not delta.get(n)}
+        found.update(number for number in self._freed(delta) if self._is_judged(number))
+        return sorted(found)
+
+    def _freed(self, delta: dict[int, int]) -> Iterator[int]:
+        return (number for number in {*delta, *self._changed} if self._is_free_by_now(PENDING, number, delta))
+
+    def _is_judged(self, number: int) -> bool:
+        return self.plan.is_judged(number, self.phase(number))
 
     def has_waiting(self) -> bool:
         if any(self.phase(number).status == RETRY_WAIT for _, number in self.agenda.waiting):

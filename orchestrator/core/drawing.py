@@ -11,11 +11,12 @@ from orchestrator.core.value import Value
 MOST = 80  # more phases than this are drawn as their layers
 
 SIGNS = {
-    "completed": "✓", "failed": "✗", "in_progress": "▶", "retry_wait": "↻", "cancelled": "-", "pending": "·",
+    "completed": "✓", "skipped": "»", "failed": "✗", "in_progress": "▶", "retry_wait": "↻", "cancelled": "-",
+    "pending": "·",
 }  # fmt: skip
 COLOURS = {
-    "completed": "#2e7d32", "failed": "#c62828", "in_progress": "#1565c0", "retry_wait": "#b26a00",
-    "cancelled": "#6a6a6a", "pending": "#9e9e9e",
+    "completed": "#2e7d32", "skipped": "#558b2f", "failed": "#c62828", "in_progress": "#1565c0",
+    "retry_wait": "#b26a00", "cancelled": "#6a6a6a", "pending": "#9e9e9e",
 }  # fmt: skip
 
 

@@ -80,6 +80,8 @@ class _Opening(Event):
 
 class RunStarted(_Opening):
     due: str  # the instant this run was due
+    params: dict[str, Any] = {}  # noqa: RUF012  the parameters of the run, as they are for all of it
+    force: bool = False  # nothing is kept of earlier runs, whatever has not changed
 
 
 class RunContinued(_Opening):
@@ -145,6 +147,7 @@ class _Failing(_AttemptEvent):
 class AttemptIntended(_AttemptEvent):
     agent: str
     key: str
+    of: dict[str, str] = {}  # noqa: RUF012  what it is made of, by name: what the next run compares
 
 
 class AttemptStarted(_AttemptEvent):
@@ -170,6 +173,20 @@ class PhaseCompleted(_AttemptEvent):
     result: Any = None
     log: str = ""
     leftovers: tuple[str, ...] = ()
+    files: str = ""  # the digest of its outputs, as its agent saw them at the end
+    yields: str = ""  # of result and outputs: what whoever needs it depends on
+
+
+class PhaseKept(PhaseEvent):
+    """Nothing that it was made of has changed, nor what it made: its last success stands."""
+
+    since: str  # the run in which it was made
+
+
+class PhaseSkipped(PhaseEvent):
+    """Taken as done without having run."""
+
+    why: str
 
 
 class RetryScheduled(_Failing):
@@ -203,3 +220,5 @@ class PhaseReset(PhaseEvent):
 
     why: str
     interruptions: int = 0  # how many of its last attempts in a row were interrupted
+    changed: bool = False  # it was compared with what it was made of, and `why` is the first difference
+    keeps: bool = False  # only if it has changed by the time that what it needs is done

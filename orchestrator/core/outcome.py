@@ -45,6 +45,7 @@ class Outcome(Value):
     leftovers: tuple[str, ...] = ()  # processes that were still there when it was over, and were ended
     log: str = ""
     tail: tuple[str, ...] = ()
+    files: str = ""  # the digest of its declared outputs, taken when nothing of it was left that could change them
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Outcome:

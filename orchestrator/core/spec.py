@@ -45,7 +45,10 @@ class Spec(Value):
     inputs: tuple[str, ...] = ()  # patterns of files, relative to the project's root; a folder stands for all in it
     outputs: tuple[str, ...] = ()  # likewise
     params: dict[str, Any] = {}  # noqa: RUF012  plain values; text "$name" stands for the run's parameter of that name
-    cache: bool = False  # its success stands, through all runs, for as long as its key does
+    # True: its success stands, through all runs, for as long as its key does. None: within a run, for as long as what
+    # it needs comes out the same. False: within a run, whatever happens.
+    cache: bool | None = None
+    when: str = ""  # a condition; where it does not hold the phase is skipped
     digest: str = ""  # of the file and of the project files that its import loaded
     broken: str = ""  # why its file could not be imported: its attempts fail with this sentence
 

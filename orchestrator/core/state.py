@@ -7,6 +7,7 @@ from typing import Any
 
 from orchestrator.core import events as ev
 from orchestrator.core import table
+from orchestrator.core.cachekey import Made
 from orchestrator.core.events import Event, PhaseEvent, Scope
 from orchestrator.core.names import AttemptId, Identity, iso
 from orchestrator.core.outcome import Failure
@@ -45,6 +46,7 @@ class PhaseState(Value):
     log: str | None = None
     leftovers: tuple[str, ...] = ()
     durations: tuple[float, ...] = ()  # of the attempts that succeeded, through all runs, the newest last
+    made: Made | None = None  # what its last attempt was made of; of a pending phase: what may be kept
 
     @property
     def place(self) -> str:
@@ -64,6 +66,7 @@ class PhaseState(Value):
         fields = dict(data)
         for name in ("errors", "leftovers", "durations"):
             fields[name] = tuple(fields.get(name) or ())
+        fields["made"] = Made.from_dict(fields["made"]) if fields.get("made") else None
         return cls(**fields)
 
 
@@ -85,6 +88,7 @@ class RunState(Value):
     calls: int = 0
     heartbeat_timeout: float = 120.0
     stale_after: float = 7200.0
+    params: dict[str, Any] = {}  # noqa: RUF012  a frozen value
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> RunState:
@@ -140,7 +144,7 @@ def _intended(phase: PhaseState, event: ev.AttemptIntended, at: str) -> dict[str
         "attempt": event.attempt, "attempts": phase.attempts + 1, "agent": event.agent, "inputs_hash": event.key,
         "started_at": at, "finished_at": None, "duration_seconds": None, "retry_at": None, "retry_delay_seconds": None,
         "retry_count": phase.retry_count + (phase.status == table.RETRY_WAIT), "why": None, "outputs": None,
-        "leftovers": (), "log": None,
+        "leftovers": (), "log": None, "made": Made(event.key, event.of),
     }  # fmt: skip
 
 
@@ -161,7 +165,20 @@ def _completed(phase: PhaseState, event: ev.PhaseCompleted, at: str) -> dict[str
         **_AT_REST, "finished_at": at, "duration_seconds": event.duration_seconds, "outputs": {"result": event.result},
         "failures": 0, "interruptions": 0, "log": event.log, "leftovers": event.leftovers, "why": None,
         "durations": (*phase.durations, event.duration_seconds)[-DURATIONS_KEPT:],
+        "made": phase.made.replace(files=event.files, yields=event.yields) if phase.made else None,
     }  # fmt: skip
+
+
+def _kept(phase: PhaseState, event: ev.PhaseKept, at: str) -> dict[str, Any]:
+    made = phase.made or Made("", {})
+    return {
+        "finished_at": at, "outputs": {"result": made.result}, "inputs_hash": made.key,
+        "made": made.replace(result=None), "failures": 0, "why": f"unchanged since run {event.since}",
+    }  # fmt: skip
+
+
+def _skipped(phase: PhaseState, event: ev.PhaseSkipped, at: str) -> dict[str, Any]:
+    return {"finished_at": at, "why": event.why}
 
 
 def _failing(phase: PhaseState, event: ev.PhaseFailed | ev.RetryScheduled, at: str) -> dict[str, Any]:
@@ -206,7 +223,15 @@ def _reset(phase: PhaseState, event: ev.PhaseReset, at: str) -> dict[str, Any]:
     return {
         "failures": 0, "retry_count": 0, "interruptions": event.interruptions, "retry_at": None,
         "retry_delay_seconds": None, "outputs": None, "why": event.why,
+        "made": may_be_kept(phase) if event.keeps else None,
     }  # fmt: skip
+
+
+def may_be_kept(phase: PhaseState) -> Made | None:
+    """What came out of its last success, ready to be judged; None after an attempt that did not succeed."""
+    if phase.made is None or not phase.made.yields:
+        return None
+    return phase.made.replace(result=phase.outputs["result"]) if phase.outputs else phase.made
 
 
 _PHASE_FOLD: dict[type[Event], Callable[[PhaseState, Any, str], dict[str, Any]]] = {
@@ -215,6 +240,8 @@ _PHASE_FOLD: dict[type[Event], Callable[[PhaseState, Any, str], dict[str, Any]]]
     ev.StopRequested: _stop_requested,
     ev.AttemptWithdrawn: _withdrawn,
     ev.PhaseCompleted: _completed,
+    ev.PhaseKept: _kept,
+    ev.PhaseSkipped: _skipped,
     ev.RetryScheduled: _retry_scheduled,
     ev.PhaseFailed: _failed,
     ev.PhaseRecovered: _found,
@@ -236,16 +263,20 @@ def _opened(state: State, event: Any, at: str) -> None:
 
 
 def _run_started(state: State, event: ev.RunStarted, at: str) -> None:
+    before = state.run.id
     _opened(state, event, at)
-    state.run = state.run.replace(started_at=at, calls=1, due=event.due)
+    state.run = state.run.replace(started_at=at, calls=1, due=event.due, params=event.params)
     for number, phase in state.phases.items():
-        state._put(number, _kept(phase))
+        after = anew(phase, before)
+        state._put(number, after.replace(made=None) if event.force and number in event.scope else after)
 
 
-def _kept(phase: PhaseState) -> PhaseState:
-    """What a new run knows of a phase: what it is called, and where its attempts are counted."""
+def anew(phase: PhaseState, run: str) -> PhaseState:
+    """What the run after `run` knows of a phase: its name, where its attempts are counted, what its success was."""
+    made = may_be_kept(phase)
     return PhaseState(
-        name=phase.name, title=phase.title, planned=phase.planned, attempt=phase.attempt, durations=phase.durations
+        name=phase.name, title=phase.title, planned=phase.planned, attempt=phase.attempt, durations=phase.durations,
+        made=made.replace(run=made.run or run) if made else None,
     )  # fmt: skip
 
 
@@ -309,7 +340,7 @@ _RUN_FOLD: dict[type[Event], Callable[[State, Any, str], None]] = {
 def phase_document(phase: PhaseState) -> dict[str, Any]:
     """One phase as it stands in state.json: every field, so that a reader need not know the defaults."""
     lists = {name: list(getattr(phase, name)) for name in ("errors", "leftovers", "durations")}
-    return {**phase.__dict__, **lists}
+    return {**phase.__dict__, **lists, "made": phase.made.as_dict() if phase.made else None}
 
 
 def run_document(state: State) -> dict[str, Any]:

@@ -73,6 +73,8 @@ _SENTENCES: dict[type[ev.Event], Callable[[Any], str]] = {
     ),
     ev.AttemptWithdrawn: lambda event: f"{_attempt(event)} never started, which costs no try: {event.why}",
     ev.PhaseCompleted: _completed,
+    ev.PhaseKept: lambda event: f"kept: unchanged since run {event.since}",
+    ev.PhaseSkipped: lambda event: f"skipped: {event.why}",
     ev.RetryScheduled: lambda event: (
         f"{_failing(event)}; tried again in {span(event.delay_seconds)}, at {event.due_at}"
     ),

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 PENDING, RETRY_WAIT = "pending", "retry_wait"
 STARTING, RUNNING, STOPPING = "starting", "running", "stopping"  # the steps of in_progress
-COMPLETED, FAILED, CANCELLED = "completed", "failed", "cancelled"
+COMPLETED, SKIPPED, FAILED, CANCELLED = "completed", "skipped", "failed", "cancelled"
 IN_PROGRESS = "in_progress"
 
 STEPS = frozenset({STARTING, RUNNING, STOPPING})
-DONE = frozenset({COMPLETED})
-STATUSES = (PENDING, IN_PROGRESS, RETRY_WAIT, COMPLETED, FAILED, CANCELLED)
+DONE = frozenset({COMPLETED, SKIPPED})
+STATUSES = (PENDING, IN_PROGRESS, RETRY_WAIT, COMPLETED, SKIPPED, FAILED, CANCELLED)
 
 _LIVE = (STARTING, RUNNING, STOPPING)
-_REST = (PENDING, RETRY_WAIT, COMPLETED, FAILED, CANCELLED)
+_REST = (PENDING, RETRY_WAIT, COMPLETED, SKIPPED, FAILED, CANCELLED)
 
 # event -> where a phase may stand when it happens -> where it stands then
 TABLE: dict[str, dict[str, str]] = {
@@ -22,6 +22,8 @@ TABLE: dict[str, dict[str, str]] = {
     "StopRequested": {STARTING: STOPPING, RUNNING: STOPPING, STOPPING: STOPPING},
     "AttemptWithdrawn": dict.fromkeys(_LIVE, PENDING),
     "PhaseCompleted": dict.fromkeys(_LIVE, COMPLETED),
+    "PhaseKept": {PENDING: COMPLETED},
+    "PhaseSkipped": {PENDING: SKIPPED},
     "RetryScheduled": dict.fromkeys(_LIVE, RETRY_WAIT),
     "PhaseFailed": dict.fromkeys(_LIVE, FAILED),
     "PhaseRecovered": dict.fromkeys(_LIVE, FAILED),

@@ -45,6 +45,8 @@ class Order(Value):
     log: str  # relative to the project's root
     log_bytes: int
     broken: str = ""
+    outputs: tuple[str, ...] = ()
+    params: dict[str, Any] = {}  # noqa: RUF012  a frozen value
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Order:
@@ -53,6 +55,7 @@ class Order(Value):
         fields["limits"] = Limits(**fields["limits"])
         if isinstance(fields["run"], list):
             fields["run"] = tuple(fields["run"])
+        fields["outputs"] = tuple(fields.get("outputs", ()))
         return cls(**fields)
 
 

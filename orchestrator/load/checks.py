@@ -70,7 +70,8 @@ def _spec(written: Written, values: dict[str, Any]) -> Spec:
     own = written.name if not written.name.startswith("<") else ""  # a lambda
     values.setdefault("name", own[:NAME_LENGTH] or f"phase-{values['number']}")
     values.setdefault("title", "".join(each for each in written.title if each.isprintable()))
-    values.setdefault("cache", bool(values.get("inputs") or values.get("outputs")))
+    if values.get("inputs") or values.get("outputs"):
+        values.setdefault("cache", True)
     if written.threads:
         values["isolation"] = "spawn"
     return Spec(file=written.file, line=written.line, digest=written.digest, broken=written.broken, **values)
@@ -336,5 +337,6 @@ _READ: dict[str, Reader] = {
     "outputs": making.patterns("outputs"),
     "params": making.params,
     "cache": making.cache,
+    "when": making.when,
     "run": _run,
 }

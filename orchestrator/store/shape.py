@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from orchestrator.core.cachekey import Made
 from orchestrator.core.events import Event, Scope
 from orchestrator.core.names import Identity, epoch
 from orchestrator.core.outcome import Failure
@@ -21,7 +22,7 @@ Fits = Callable[[Any], bool]
 
 _MOST = 2**53  # beyond, a number is no count, no time and no pid
 _SEVERAL = re.compile(r"(tuple|list|dict)\[(?:(?<=dict\[)str, )?(.+?)(?:, \.\.\.)?\]")
-_VALUES: dict[str, type[Value]] = {"Scope": Scope, "Identity": Identity, "Failure": Failure}
+_VALUES: dict[str, type[Value]] = {"Scope": Scope, "Identity": Identity, "Failure": Failure, "Made": Made}
 
 
 def check_fields(cls: type[Value], data: dict[str, Any], *, whole: bool = False) -> None:

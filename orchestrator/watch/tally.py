@@ -114,6 +114,8 @@ class Tally:
         if isinstance(event, ev.AttemptIntended):
             self.retries += self._status.get(number) == RETRY_WAIT
             self.ran.add(number)
+        elif isinstance(event, ev.PhaseKept):
+            self._done_before.add(number)
         if number in self._status:
             self._by_status[self._status[number]].discard(number)
             self._put(number, state.phase(number).status)

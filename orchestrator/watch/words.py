@@ -9,7 +9,7 @@ from orchestrator.core import events as ev
 from orchestrator.core.graph import longest_path
 from orchestrator.core.names import Moment, span
 from orchestrator.core.outcome import Failure
-from orchestrator.core.plan import Plan, stays_failed
+from orchestrator.core.plan import Plan, stays_failed, unchanged_since
 from orchestrator.core.state import State
 from orchestrator.core.table import FAILED, RETRY_WAIT
 from orchestrator.watch.tally import Tally
@@ -94,6 +94,19 @@ def _completed(event: ev.PhaseCompleted, state: State, plan: Plan) -> list[str]:
     return lines
 
 
+def _kept(event: ev.PhaseKept, state: State, plan: Plan) -> list[str]:
+    return [f"kept      {label(event.number, state)}  {unchanged_since(event.since)}"]
+
+
+def _skipped(event: ev.PhaseSkipped, state: State, plan: Plan) -> list[str]:
+    return [f"skipped   {label(event.number, state)}  {event.why}"]
+
+
+def _reset(event: ev.PhaseReset, state: State, plan: Plan) -> list[str]:
+    """Only what was found just now: that something failed was said when it did."""
+    return [f"changed   {label(event.number, state)}  {event.why}"] if event.changed else []
+
+
 def _failed(event: ev.PhaseFailed, state: State, plan: Plan) -> list[str]:
     final = f" ({event.why_final})" if event.why_final else ""
     return [
@@ -140,6 +153,9 @@ _TOLD: dict[type[ev.Event], Callable[..., list[str]]] = {
     ev.AttemptIntended: _intended,
     ev.AttemptWithdrawn: _withdrawn,
     ev.PhaseCompleted: _completed,
+    ev.PhaseKept: _kept,
+    ev.PhaseSkipped: _skipped,
+    ev.PhaseReset: _reset,
     ev.PhaseFailed: _failed,
     ev.RetryScheduled: _retry,
     ev.PhaseRecovered: _found_dead,

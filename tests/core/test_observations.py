@@ -4,13 +4,14 @@ import pytest
 
 from orchestrator.core import decide
 from orchestrator.core import observations as obs
+from orchestrator.core.cachekey import NO_FILES
 from orchestrator.core.observations import Observation
 from tests.core.given import AGENT, FINE, Case, an, asked, run_asked
 
 EXAMPLES = [
     obs.Tick(), obs.Started(an(9), 30, 3), obs.Ended(an(9), FINE), obs.Beat("a1", {}), obs.AgentJoined("a9", AGENT),
     obs.AgentGone("a9", "why"), obs.NoAgents("why"), obs.OwnerDead(an(9), "owner", "since", "why"), obs.NeverStarted(an(9)),
-    obs.Interrupt("SIGINT", 130), asked("cancel"), run_asked(),
+    obs.Measured(9, NO_FILES), obs.Interrupt("SIGINT", 130), asked("cancel"), run_asked(),
 ]  # fmt: skip
 
 

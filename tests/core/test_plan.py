@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import re
 
-import pytest
-
 from orchestrator.core import events as ev
 from orchestrator.core.events import Scope
 from orchestrator.core.outcome import Failure
@@ -115,9 +113,3 @@ def test_the_trace_names_the_run_and_the_attempt():
 def test_titles_are_for_the_journal():
     plan = Plan([spec_of(2, title="Two"), spec_of(-1)], Rules(), "")
     assert plan.titles() == {"-1": ["p-1", ""], "2": ["p2", "Two"]} and list(plan.titles()) == ["-1", "2"]
-
-
-@pytest.mark.parametrize("number", [1, 2])
-def test_the_key_of_a_phase_is_its_own(number):
-    plan = Case({1: (), 2: ()}).plan
-    assert plan.key(number) == plan.key(number) != plan.key(3 - number)

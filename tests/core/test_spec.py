@@ -28,6 +28,7 @@ FULL = Spec(
     outputs=("out",),
     params={"year": 2024},
     cache=True,
+    when="params.year > 2024",
     digest="d",
     broken="no",
 )

@@ -6,7 +6,7 @@ from orchestrator.core import events as ev
 from orchestrator.core.table import DONE, STATUSES, STEPS, TABLE, diagram, move
 
 LIVE = {"starting", "running", "stopping"}
-PLACES = {"pending", "retry_wait", "completed", "failed", "cancelled"} | LIVE
+PLACES = {"pending", "retry_wait", "completed", "skipped", "failed", "cancelled"} | LIVE
 
 MOVES = {
     "AttemptIntended": ({"pending", "retry_wait"}, "starting"),
@@ -14,6 +14,8 @@ MOVES = {
     "StopRequested": (LIVE, "stopping"),
     "AttemptWithdrawn": (LIVE, "pending"),
     "PhaseCompleted": (LIVE, "completed"),
+    "PhaseKept": ({"pending"}, "completed"),
+    "PhaseSkipped": ({"pending"}, "skipped"),
     "RetryScheduled": (LIVE, "retry_wait"),
     "PhaseFailed": (LIVE, "failed"),
     "PhaseRecovered": (LIVE, "failed"),
@@ -47,8 +49,8 @@ def test_what_happened_to_nobody_is_no_move():
         move("PhaseFailed", "on holiday")
 
 
-def test_only_completed_counts_as_done_and_steps_are_no_statuses():
-    assert {"completed"} == DONE and STEPS == LIVE
+def test_completed_and_skipped_count_as_done_and_steps_are_no_statuses():
+    assert {"completed", "skipped"} == DONE and STEPS == LIVE
     assert set(STATUSES) == (PLACES - LIVE) | {"in_progress"}
 
 
