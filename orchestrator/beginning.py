@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -97,10 +98,13 @@ def _typed(name: str, text: str, known: Mapping[str, Any]) -> Any:
         raise UsageError(f"--set {name}: there is no parameter {name}", hint)
     kind = type(known[name])
     try:
-        return _WORDS[text.lower()] if kind is bool else kind(text)
+        value = _WORDS[text.lower()] if kind is bool else kind(text)
+        if value != value or value in (math.inf, -math.inf):
+            raise ValueError(text)
+        return value
     except (ValueError, KeyError):
         raise UsageError(
-            f"--set {name}={text}: {text} is not {_KINDS[kind]}", f"as in {name} = {known[name]}"
+            f"--set {name}={text}: {text} is not {_KINDS[kind]}", f"as in --set {name}={json.dumps(known[name])}"
         ) from None
 
 

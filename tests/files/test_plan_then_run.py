@@ -210,7 +210,7 @@ def check_the_same(planned: dict[int, str], ran: list[int] | None, told: list[st
 def test_plan_then_run_do_the_same_and_the_result_is_that_of_a_run_from_scratch(tmp_path: Path) -> None:
     chance = seeded()
     kept = ran = 0
-    for graph in range(times(25, 1000)):
+    for graph in range(times(15, 1000)):
         root = tmp_path / f"g{graph}"
         root.mkdir()
         shop = Shop(root, plan_of(specs(chance)))
