@@ -13,23 +13,26 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from orchestrator import clock, disk, process
+from orchestrator.beginning import RunOptions, nothing_to_do, params_for, scope_for
 from orchestrator.bridge.local import LocalBridge
 from orchestrator.bridge.survey import survey
 from orchestrator.config import Settings
 from orchestrator.core import observations as obs
 from orchestrator.core.actions import Action, AnswerAsk, ListFiles
+from orchestrator.core.cachekey import Material
 from orchestrator.core.eta import Eta
 from orchestrator.core.events import Event, Scope
-from orchestrator.core.graph import closure
-from orchestrator.core.names import Identity, Moment, iso, span
+from orchestrator.core.names import Identity, Moment, iso, nearest, span
 from orchestrator.core.observations import Observation
-from orchestrator.core.plan import Plan
+from orchestrator.core.plan import Plan, taken_from_run
 from orchestrator.core.pools import misfit
 from orchestrator.core.reconcile import DEAD, UNKNOWABLE, reconcile
 from orchestrator.core.spec import Spec
 from orchestrator.core.state import State
 from orchestrator.engine import Engine
-from orchestrator.errors import DefinitionsError, OrchError, RunActive, StateUnwritable, UsageError
+from orchestrator.errors import DefinitionsError, OrchError, RunActive, StateUnwritable
+from orchestrator.files.ground import Ground
+from orchestrator.files.measuring import Measurer, examine
 from orchestrator.inbox import Inbox
 from orchestrator.keeper import Keeper
 from orchestrator.listing import list_files
@@ -41,8 +44,10 @@ from orchestrator.signals import Signals
 from orchestrator.store.asks import POLL, Asks
 from orchestrator.store.heartbeat import Heartbeat
 from orchestrator.store.lock import RUN, TURN, StateLock, warnings_of
+from orchestrator.store.reading import read_state
 from orchestrator.store.store import JournalStore, unwritable
 from orchestrator.store.taking import Patience, take
+from orchestrator.store.untidy import is_held
 from orchestrator.watch.guard import Guarded
 from orchestrator.watch.outlook import Outlook
 from orchestrator.watch.record import Record
@@ -52,7 +57,8 @@ from orchestrator.watch.structured import StructuredLog
 def definitions_of(root: Path, settings: Settings) -> Definitions:
     """Read, or from the cache; DefinitionsError lists every fault."""
     found = load(root, load_timeout=settings.load_timeout, trust=settings.trust, cache=cache_of(root))
-    if faults := [*found.faults, *_of_pools(found.specs, settings.pools)]:
+    of_settings = [*_of_pools(found.specs, settings.pools), *_of_params(found.specs, settings.params)]
+    if faults := [*found.faults, *of_settings]:
         many = f"{len(faults)} faults" if len(faults) > 1 else "a fault"
         told = "\n  ".join(map(str, faults))
         message = f"the phases have {many}; nothing was started\n  {told}"
@@ -67,13 +73,24 @@ def _of_pools(specs: Iterable[Spec], pools: Mapping[str, int]) -> Iterator[Fault
             yield Fault(spec.file, spec.line, f"phase {spec.number}: pools: {found[0]}", found[1])
 
 
+def _of_params(specs: Iterable[Spec], params: Mapping[str, Any]) -> Iterator[Fault]:
+    """What phases take from the run, against what a run may be given."""
+    for spec in specs:
+        for name in sorted(taken_from_run(spec.params) - params.keys()):
+            right = nearest(name, list(params))
+            hint = f"did you mean ${right}?" if right else f"write {name} = ... under [params] in orch.toml"
+            yield Fault(spec.file, spec.line, f"phase {spec.number}: params: there is no parameter ${name}", hint)
+
+
 class Hands:
-    """Everything that acts, behind one door: agents through the bridge, answers through the asks."""
+    """Everything that acts, behind one door: agents, answers, checkpoints, and looks at files."""
 
     def __init__(
-        self, root: Path, bridge: LocalBridge, asks: Asks, keeper: Keeper, news: Callable[[Observation], None]
-    ) -> None:
-        self._root, self._bridge, self._asks, self._keeper, self._news = root, bridge, asks, keeper, news
+        self, root: Path, bridge: LocalBridge, asks: Asks, keeper: Keeper, measurer: Measurer,
+        news: Callable[[Observation], None],
+    ) -> None:  # fmt: skip
+        self._root, self._bridge, self._asks, self._keeper = root, bridge, asks, keeper
+        self._measurer, self._news = measurer, news
 
     @property
     def agent(self) -> str:
@@ -88,6 +105,7 @@ class Hands:
                 self._asks.answer(action.ask, accepted=action.accepted, text=action.text)
             elif isinstance(action, ListFiles):
                 self._news(list_files(self._root, action))
+        self._measurer.perform(actions)
         self._bridge.perform(actions)
         self._keeper.perform(actions)
 
@@ -187,11 +205,14 @@ class Holding:
         self._closing.append(self.bridge.shutdown)
         self.keeper = Keeper(self.root, settings, plan, lambda: self.state, self.inbox.put)
         self._closing.append(self.keeper.close)
+        self.ground = Ground(self.root)
+        self._closing.append(self.ground.tidy)
+        self._measurer = Measurer(self.ground, self.inbox.put)
         self._outlook = Outlook(record)
         told = [Guarded(one, record) for one in (*watchers, self._structured_log(record), self._outlook)]
         heart = Heartbeat(self.system, self.me, settings.heartbeat_timeout, self._expect)
         self._closing.append(lambda: heart.stop(self.store.state, clock.System().moment()))
-        hands = Hands(self.root, self.bridge, self.asks, self.keeper, self.inbox.put)
+        hands = Hands(self.root, self.bridge, self.asks, self.keeper, self._measurer, self.inbox.put)
         self.engine = Engine(plan, self.store, self.inbox, hands, heart, told, clock.System(), TURN_MODE)
         self.found.notes += self.keeper.finish_what_was_begun(lambda event: self.engine.step([obs.WentBack(event)]))
         self._recover()
@@ -230,6 +251,7 @@ class Holding:
         self.inbox.every(self.bridge.tend)
         self.inbox.every(self.keeper.tend)
         self.inbox.every(self._look_at_asks)
+        self.inbox.every(self._measurer.tend)
         if self.asks.bell is not None:
             self.inbox.watch(self.asks.bell, self.asked)
 
@@ -261,17 +283,6 @@ def _make_system(system: Path) -> None:
         raise unwritable(error, system) from error
 
 
-class RunOptions:
-    """What `orch run` was asked for."""
-
-    def __init__(
-        self, scope: Scope, *, new: bool = False, force: bool = False, no_wait: bool = False, takeover: bool = False,
-        with_needs: bool = False, fail_fast: bool = False, due: str = "",
-    ) -> None:  # fmt: skip
-        self.scope, self.new, self.force, self.no_wait = scope, new, force, no_wait
-        self.takeover, self.with_needs, self.fail_fast, self.due = takeover, with_needs, fail_fast, due
-
-
 class RunResult(NamedTuple):
     exit_code: int
     began: bool  # False: there was nothing to do
@@ -286,71 +297,55 @@ def run(
     """One call of `orch run`: recover, begin or go on, until nothing more happens by itself."""
     definitions = definitions_of(root, settings)
     plan = Plan(definitions.specs, rules_of(settings), definitions.digest)
+    _read_ahead(root, plan, options)
     with Holding(root, settings, lambda: plan, RUN, watchers, takeover=options.takeover) as holding:
         say(holding.found)
         scope = scope_for(plan, holding.state, options)
-        if nothing_to_do(plan, holding.state, scope, options):
+        params = params_for(settings.params, holding.state, options)
+        materials = _materials(holding.ground, plan, holding.state, scope, options)
+        if nothing_to_do(plan, holding.state, scope, options, materials):
             return RunResult(0, False, holding.state, plan)
         holding.inbox.every(tend_display)
         with Signals(holding.inbox):
-            _begin(holding, scope, options)
+            _begin(holding, scope, options, params, materials)
             holding.engine.run()
         return RunResult(holding.state.run.exit_code or 0, True, holding.state, plan)
 
 
-def _begin(holding: Holding, scope: Scope, options: RunOptions) -> None:
+def _materials(
+    ground: Ground, plan: Plan, state: State, scope: Scope, options: RunOptions
+) -> dict[int, Material]:  # fmt: skip
+    """What the disk says of all that may be kept."""
+    return {} if options.force else examine(ground, plan.questions(state, scope, new=options.new))
+
+
+def _read_ahead(root: Path, plan: Plan, options: RunOptions) -> None:
+    """What has changed is read before the lock is taken: while it is held nobody is to wait for gigabytes."""
+    system = root / "system"
+    if not any(spec.cache for spec in plan.specs.values()) or is_held(system):
+        return
+    try:
+        state = read_state(system).state
+    except OrchError:
+        return  # whoever opens it says so
+    _materials(Ground(root), plan, state, options.scope, options)
+
+
+def _begin(
+    holding: Holding, scope: Scope, options: RunOptions, params: dict[str, Any], materials: Mapping[int, Material]
+) -> None:  # fmt: skip
     now = clock.now()
     engine = holding.engine
     engine.mode = engine.mode.replace(
         starts=True, jobs=holding.settings.jobs, no_wait=options.no_wait, fail_fast=options.fail_fast
     )
     asked = obs.RunAsked(
-        new_run_id(now), scope, holding.me, holding.command, options.new, options.force, options.due or iso(now)
-    )
+        new_run_id(now), scope, holding.me, holding.command, options.new, options.force, options.due or iso(now),
+        params,
+    )  # fmt: skip
     engine.step([asked])
-
-
-def scope_for(plan: Plan, state: State, options: RunOptions) -> Scope:
-    """The range as it will be run; UsageError if it cannot be."""
-    unknown = [number for number in options.scope.only if number not in plan.specs]
-    if unknown:
-        numbers = sorted(plan.specs)
-        near = min(numbers, key=lambda known: abs(known - unknown[0])) if numbers else None
-        raise UsageError(f"there is no phase {unknown[0]}", f"the nearest is {near}; `orch plan` lists them all")
-    if not any(number in options.scope for number in plan.specs):
-        raise UsageError(f"no phase is in the range ({options.scope})", "`orch plan` lists them all")
-    if options.new and state.live:
-        busy = ", ".join(str(state.attempt_id(number)) for number in sorted(state.live))
-        raise RunActive(
-            f"run {state.run.id} still has work in hand ({busy})", "`orch cancel` ends it; then `orch run --new`"
-        )
-    return _closed(plan, state, options)
-
-
-def _closed(plan: Plan, state: State, options: RunOptions) -> Scope:
-    fresh = State() if options.new else state
-    missing = plan.unmet_outside(options.scope, fresh)
-    if not missing:
-        return options.scope
-    if options.with_needs:
-        wanted = [number for number in plan.specs if number in options.scope]
-        needed = {need for need in closure(plan.needs, wanted) if not fresh.phase(need).is_done}
-        return Scope(only=tuple(sorted({*wanted, *needed})))
-    listed = ", ".join(f"{need} (needed by {', '.join(map(str, by[:3]))})" for need, by in sorted(missing.items())[:10])
-    first = min(missing)
-    raise UsageError(
-        f"what is needed from outside the range is not done: {listed}",
-        f"--with-needs runs it too, or widen the range: --from {first}",
-    )
-
-
-def nothing_to_do(plan: Plan, state: State, scope: Scope, options: RunOptions) -> bool:
-    if options.new or options.force or not state.run.id:
-        return False
-    if not all(state.phase(number).is_done for number in plan.specs if number in scope):
-        return False
-    run = state.run  # what was skipped, or approved, after it had ended: it has come to another end
-    return run.verdict == "completed" or not all(state.phase(n).is_done for n in plan.specs if n in run.scope)
+    if materials:
+        engine.step([obs.Measured(number, material) for number, material in materials.items()])
 
 
 def new_run_id(now: float) -> str:

@@ -20,6 +20,8 @@ from orchestrator.core.setting import (
     BYTES,
     COUNT,
     DURATION,
+    PARAMS,
+    PLAIN,
     POOLS,
     RETRIED,
     SETTINGS,
@@ -55,6 +57,7 @@ class Settings(Value):
     trust: bool
     retry: dict[str, RetryRule]  # every class that may be retried at all
     pools: dict[str, int]  # how many tokens there are of each
+    params: dict[str, Any]  # the parameters that a run may be given, with their defaults
     origins: dict[str, str]  # of what is no default
 
 
@@ -90,7 +93,8 @@ def settings(root: Path, flags: Mapping[str, object], environ: Mapping[str, str]
 
 def describe(settings: Settings) -> list[Shown]:
     """Every setting as it holds, for people: the value as it could be written in the file, its origin, its meaning."""
-    rows = [*SETTINGS, *(setting_of(POOLS + name) for name in settings.pools)]
+    own = [*(POOLS + name for name in settings.pools), *(PARAMS + name for name in settings.params)]
+    rows = [*SETTINGS, *map(setting_of, own)]
     return [
         Shown(row.name, row.written(_value(settings, row.name)), settings.origins.get(row.name, DEFAULT), row.meaning)
         for row in rows
@@ -195,8 +199,8 @@ def _checked(layer: Layer, faults: list[str]) -> dict[str, tuple[Any, str]]:
     from pydantic import ValidationError
 
     try:
-        pools = layer.tree.get("pools")
-        known = by_table(pools if isinstance(pools, dict) else ())
+        pools, params = (layer.tree.get(table) for table in ("pools", "params"))
+        known = by_table(pools if isinstance(pools, dict) else (), params if isinstance(params, dict) else ())
         checked = _model(known, layer.tree).model_validate(layer.tree, strict=layer.strict)
     except ValidationError as invalid:
         for error in invalid.errors(include_url=False):
@@ -228,12 +232,20 @@ def _type_of(setting: Setting) -> Any:
 
     from pydantic import BeforeValidator, Field
 
+    if setting.kind == PLAIN:
+        return Annotated[Any, BeforeValidator(_plain)]
     bounds = Field(ge=setting.least, le=setting.most)
     if setting.kind == DURATION:
         return Annotated[float, bounds, BeforeValidator(_finite_seconds)]
     if setting.kind == BYTES:
         return Annotated[int, bounds, BeforeValidator(size)]
     return bool if setting.kind == SWITCH else Annotated[int if setting.kind == COUNT else float, bounds]
+
+
+def _plain(given: object) -> object:
+    if isinstance(given, str | bool) or (isinstance(given, int | float) and abs(given) < 2**63):
+        return given
+    raise ValueError("it is neither text nor a number, true or false")
 
 
 def _finite_seconds(given: object) -> float:
@@ -316,8 +328,10 @@ def _settled(values: dict[str, Any], origins: dict[str, str]) -> Settings:
         for code in RETRIED
     }
     pools = {name.removeprefix(POOLS): value for name, value in values.items() if name.startswith(POOLS)}
-    plain = {name.replace(".", "_"): value for name, value in values.items() if not name.startswith(("retry.", POOLS))}
-    return Settings(**plain, retry=retry, pools=pools, origins=origins)
+    params = {name.removeprefix(PARAMS): value for name, value in values.items() if name.startswith(PARAMS)}
+    tables = ("retry.", POOLS, PARAMS)
+    plain = {name.replace(".", "_"): value for name, value in values.items() if not name.startswith(tables)}
+    return Settings(**plain, retry=retry, pools=pools, params=params, origins=origins)
 
 
 def _value(settings: Settings, name: str) -> Any:
@@ -326,4 +340,6 @@ def _value(settings: Settings, name: str) -> Any:
         return getattr(settings.retry[code], field)
     if name.startswith(POOLS):
         return settings.pools[name.removeprefix(POOLS)]
+    if name.startswith(PARAMS):
+        return settings.params[name.removeprefix(PARAMS)]
     return getattr(settings, name.replace(".", "_"))

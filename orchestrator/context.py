@@ -28,6 +28,7 @@ class Context:
         results: Mapping[str, Any] | None = None,
         item: Any = None,
         index: int | None = None,
+        params: Mapping[str, Any] | None = None,
         send: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
         self.run = run
@@ -37,6 +38,7 @@ class Context:
         self.item = item  # of a phase that fans out: what this attempt is for
         self.index = index  # and its place in the list, from 0
         self.project = Path(project)
+        self.params = dict(params or {})
         self._results = {str(number): result for number, result in (results or {}).items()}
         self._send = send or (lambda message: None)
         self._lock = Lock()

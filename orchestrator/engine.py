@@ -32,12 +32,14 @@ class Engine:
     def step(self, batch: list[Observation]) -> Decision:
         moment = self.clock.moment()
         self.mode = self.mode.replace(agent=self.hands.agent)
+        self.agenda.hear(batch)
         decision = decide(self.plan, self.store.state, self.agenda, batch or [Tick()], moment, self.mode)
         if decision.events:
             self._commit(decision)
         for number in decision.pressed:
             if number in self.agenda.watches:
                 self.agenda.press(number, moment.tick)
+        self.agenda.ask(decision.actions)
         for watcher in self.watchers:
             watcher.tell(batch, decision, self.store.state, self.agenda, self.plan, moment)
         self.hands.perform(decision.actions)

@@ -162,7 +162,7 @@ def decision_of_recovery(plan: Plan, state: State, findings: list[Finding]) -> D
 def rules_of(settings: Settings) -> Rules:
     return Rules(
         settings.jobs, settings.timeout, settings.kill_grace, settings.heartbeat_timeout, settings.stale_after,
-        settings.logs_phase_bytes, settings.retry, settings.pools,
+        settings.logs_phase_bytes, settings.retry, settings.pools, settings.params,
     )  # fmt: skip
 
 

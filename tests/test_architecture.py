@@ -23,15 +23,15 @@ PACKAGE = "orchestrator"
 # In the core, among the small hands of floor 2 and on the floor that joins them the order is that of reading: each may know those before it.
 CORE = (
     "formats", "item", "value", "names", "causes", "outcome", "gate", "spec", "slot", "integration", "wire", "setting", "graph",
-    "cachekey", "events", "table", "state", "observations", "actions", "stuck", "retry", "pools", "fanout", "plan", "priority",
-    "agenda", "flaw", "checkpoint", "draft", "undoing", "fanning", "deciding", "asking", "decide", "reconcile", "story",
-    "drawing", "eta",
+    "cachekey", "condition", "events", "table", "state", "observations", "actions", "stuck", "retry", "pools", "fanout", "plan",
+    "preview", "priority", "agenda", "flaw", "checkpoint", "draft", "undoing", "fanning", "judging", "deciding", "asking",
+    "decide", "reconcile", "story", "drawing", "eta",
 )  # fmt: skip
 HANDS = (
-    "ports", "clock", "disk", "patterns", "process", "project", "signals", "config", "author", "context", "phasefile", "inbox",
-    "listing",
+    "ports", "clock", "disk", "patterns", "files", "process", "project", "signals", "config", "author", "context", "phasefile",
+    "inbox", "listing",
 )  # fmt: skip
-JOINTS = ("look", "fsck", "keeper", "app", "rollback")
+JOINTS = ("look", "beginning", "fsck", "keeper", "app", "rollback")
 
 # Imports go strictly downwards, and rooms on one floor are strangers.
 FLOORS = {
@@ -45,7 +45,7 @@ FLOORS = {
 
 # What a pure module may use: nothing here reads a clock, rolls dice, or touches the world (of signal: the names).
 PURE = frozenset(
-    "__future__ base64 bisect collections datetime difflib enum errno functools graphlib hashlib heapq html itertools json math"
+    "__future__ ast base64 bisect collections datetime difflib enum errno functools graphlib hashlib heapq html itertools json math"
     " operator re signal string types typing".split()
 )
 IMPURE_CALLS = frozenset({"open", "print", "input", "exec", "eval", "__import__"})

@@ -33,6 +33,7 @@ from orchestrator.core.outcome import (
 from orchestrator.core.slot import Slot
 from orchestrator.core.wire import Order
 from orchestrator.errors import CODES
+from orchestrator.files.ground import OUTPUTS, Ground
 
 LEFTOVER_GRACE_SECONDS = 1.0
 _SHORT_SECONDS = 2.0  # no time for the pids to begin anew and come up to the same number
@@ -93,6 +94,8 @@ class Trial:
         self._has_begun = self._has_returned = False
         self._is_urgent = self._insisted = False
         self._leftovers: list[str] = []
+        self._duration = 0.0
+        self._files = ""
 
     # ── what others tell it ────────────────────────────────────────────────────────────────────────────────────
 
@@ -212,9 +215,12 @@ class Trial:
             self.slot.transition_to(life.ABORTING, self.verdict or "")
         if self.root.pid is not None:
             yield from self._end_tree(is_aborted)
+        self._duration = clock.ticking() - self.root.ticking_since
         self.root.forget()
         if self._output is not None:
             self._output.finish()
+        if self.order.outputs and self._kind()[:2] == (EXITED, 0) and self.failure is None:
+            yield from self._look_at_outputs()
         self.site.groups.drop(self._group)
 
     def _end_tree(self, is_aborted: bool) -> Steps:
@@ -231,6 +237,26 @@ class Trial:
             self.site.loop.reap()
             if self.root.status is None:
                 yield from self._pause(0.01)
+
+    def _look_at_outputs(self) -> Steps:
+        """What it has made, now that nothing of it is left that could change it; in slices, for the sake of others."""
+        ground, number = Ground(self.site.project), self.order.attempt.phase
+        if missing := ground.missing(self.order.outputs):
+            self.failure = Failure("VALIDATION", f"it succeeded, but its output {', '.join(missing[:3])} is not there")
+            return
+        looking = ground.listing(self.order.outputs)
+        try:
+            while True:
+                next(looking)
+                yield from self._pause(0.0)
+        except StopIteration as done:
+            listing = done.value
+        if listing.fault is not None:
+            path, why = listing.fault
+            self.failure = Failure("VALIDATION", f"it succeeded, but its output {path} cannot be read: {why}")
+        ground.keep(number, OUTPUTS, listing)
+        ground.forget(number, OUTPUTS, listing.digest)
+        self._files = listing.digest
 
     def _on_insist(self) -> None:
         self._insisted = True
@@ -254,7 +280,7 @@ class Trial:
         self._on_ended(self, outcome)
 
     def _outcome(self) -> Outcome:
-        ended, ticking = clock.now(), clock.ticking()
+        ended = clock.now()
         kind, status, number = self._kind()
         failure, result = self.failure, self._result
         if kind == EXITED and status == 0 and failure is None:
@@ -268,7 +294,7 @@ class Trial:
             signal=number,
             failure=failure if kind in (EXITED, SIGNALLED, LOST, NEVER_STARTED) else None,
             result=result if is_success else None,
-            duration_seconds=round(ticking - self.root.ticking_since, 3) if self.root.pid is not None else 0.0,
+            duration_seconds=round(self._duration, 3) if self.root.pid is not None else 0.0,
             started_at=self.root.started_at,
             ended_at=ended,
             insisted=self._insisted,
@@ -276,6 +302,7 @@ class Trial:
             log=self.order.log if self._output is not None else "",
             tail=tail,
             out_of_memory=self._ran_out_of_memory(tail) if kind in (EXITED, SIGNALLED) and not is_success else None,
+            files=self._files if is_success else "",
         )
 
     def _ran_out_of_memory(self, tail: tuple[str, ...]) -> bool | None:

@@ -87,6 +87,7 @@ def _run(talk: socket.socket, task: dict[str, Any], loaded: Loaded) -> NoReturn:
         results=order.results,
         index=order.attempt.phase.index if isinstance(order.attempt.phase, Item) else None,
         item=order.item[0] if order.item is not None else None,
+        params=order.params,
         send=lambda message: _send(talk, message),
     )
     try:

@@ -15,6 +15,11 @@ from orchestrator.core.wire import Order
 from orchestrator.process.groups import Groups
 
 
+def _as_text(value: Any) -> str:
+    """Text as it is; all else as JSON has it, so that true is true to a shell, too."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
 class Site:
     def __init__(self, project: Path, agent: str, folder: Path, loop: Loop, log: Callable[[str], None]) -> None:
         self.project = project
@@ -53,6 +58,7 @@ class Site:
         attempt = order.attempt
         own = {
             **order.env,
+            **{f"ORCH_PARAM_{name.upper()}": _as_text(value) for name, value in order.params.items()},
             **self.tags,
             "ORCH_RUN": attempt.run,
             "ORCH_PHASE": str(attempt.phase),

@@ -1,4 +1,4 @@
-"""orch plan: what a run would do with each phase, and why. Writes nothing but the cache of definitions."""
+"""orch plan: what a run would do with each phase, and why. Writes nothing but caches."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from orchestrator.cli.frame import JsonOption, ProjectOption, root_of, settings_
 from orchestrator.core import graph
 from orchestrator.core.drawing import KINDS, nodes_of
 from orchestrator.core.events import Scope
-from orchestrator.core.plan import Plan, Step, preview
+from orchestrator.core.plan import Plan
+from orchestrator.core.preview import Step, preview
 from orchestrator.errors import UsageError
+from orchestrator.files.ground import Ground
+from orchestrator.files.measuring import examine
 from orchestrator.look import Look, rules_of
 
 EXAMPLE = "Example: orch plan --graph svg > plan.svg"
@@ -38,7 +41,7 @@ def command(
     if graph_kind is not None:
         show(_drawn(plan, look, graph_kind))
         return
-    steps = preview(plan, look.state, Scope())
+    steps = preview(plan, look.state, Scope(), examine(Ground(root), plan.questions(look.state, Scope())))
     longest = graph.longest_path(plan.needs, dict.fromkeys(plan.needs, 1.0))
     if as_json:
         show_json({"phases": steps_document(steps, plan), "longest_path": longest, "digest": plan.digest})
@@ -56,6 +59,7 @@ def _drawn(plan: Plan, look: Look, kind: str) -> str:
 def steps_document(steps: list[Step], plan: Plan | None = None) -> list[dict[str, Any]]:
     return [
         {"number": step.number, "name": step.name, "what": step.what, "why": step.why}
+        | {"changed": {"what": "", "how": "", "old": "", "new": "", **step.changed.as_dict()} if step.changed else None}
         | ({"needs": list(plan.needs[step.number]), "timeout_seconds": plan.timeout(step.number)} if plan else {})
         for step in steps
     ]

@@ -9,13 +9,17 @@ from typing import Annotated, Any
 import typer
 
 from orchestrator import app
+from orchestrator.beginning import RunOptions, params_for, scope_for
 from orchestrator.cli.completing import phases
 from orchestrator.cli.frame import JsonOption, ProjectOption, root_of, settings_of, show, show_json, tell
 from orchestrator.cli.plan import steps_document, steps_lines
 from orchestrator.cli.terminal import can_be_drawn_on, live_view
 from orchestrator.core.events import Scope
-from orchestrator.core.plan import Plan, preview
+from orchestrator.core.plan import Plan
+from orchestrator.core.preview import preview
 from orchestrator.errors import UsageError
+from orchestrator.files.ground import Ground
+from orchestrator.files.measuring import examine
 from orchestrator.look import Look, rules_of
 from orchestrator.watch.outlet import Outlet
 from orchestrator.watch.plain import JsonLines, PlainLines
@@ -39,6 +43,9 @@ def command(
     ] = False,
     new: Annotated[bool, typer.Option("--new", help="Begin a new run: what is done is done again.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Run what is in the range whatever its state.")] = False,
+    given: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A parameter of the new run.")
+    ] = None,
     jobs: Annotated[int | None, typer.Option("--jobs", "-j", metavar="N", help="How many at the same time.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Leave with 3 where nothing is left but to wait.")] = False,
@@ -55,9 +62,10 @@ def command(
     scope = Scope(first, last, _numbers(only)) if only is None else Scope(only=_numbers(only))
     if only is not None and (first is not None or last is not None):
         raise UsageError("--only and --from/--to exclude each other", "give one of the two")
-    options = app.RunOptions(
-        scope, new=new, force=force, no_wait=no_wait, fail_fast=fail_fast, takeover=takeover, with_needs=with_needs
-    )
+    options = RunOptions(
+        scope, new=new, force=force, no_wait=no_wait, fail_fast=fail_fast, takeover=takeover, with_needs=with_needs,
+        params=_params(given or []),
+    )  # fmt: skip
     settings = settings_of(root, {"jobs": jobs})
     if dry_run:
         _dry(root, settings, options, as_json=as_json)
@@ -87,6 +95,13 @@ def _watcher(outlet: Outlet, *, as_json: bool, quiet: bool) -> Any:
     return live_view(outlet)
 
 
+def _params(given: list[str]) -> dict[str, str]:
+    for text in given:
+        if "=" not in text:
+            raise UsageError(f"--set {text}: it has no value", f"write it like this: --set {text}=2024")
+    return {name.strip(): value for name, _, value in (text.partition("=") for text in given)}
+
+
 def _numbers(text: str | None) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in (text or "").split(",") if part.strip())
@@ -94,11 +109,16 @@ def _numbers(text: str | None) -> tuple[int, ...]:
         raise UsageError(f"--only {text}: these are not numbers", "write them like this: --only 3,5,-1") from None
 
 
-def _dry(root: Any, settings: Any, options: app.RunOptions, *, as_json: bool) -> None:
+def _dry(root: Any, settings: Any, options: RunOptions, *, as_json: bool) -> None:
     definitions = app.definitions_of(root, settings)
     plan, state = Plan(definitions.specs, rules_of(settings), definitions.digest), Look(root).state
-    scope = app.scope_for(plan, state, options)
-    steps = preview(plan, state, scope, new=options.new, force=options.force)
+    scope = scope_for(plan, state, options)
+    params = params_for(settings.params, state, options)
+    materials = {} if options.force else examine(Ground(root), plan.questions(state, scope, new=options.new))
+    kept = {} if options.new else state.run.params
+    steps = preview(
+        plan, state, scope, materials, new=options.new, force=options.force, params={**kept, **params}
+    )  # fmt: skip
     if as_json:
         show_json(steps_document(steps))
     else:

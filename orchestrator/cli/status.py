@@ -195,6 +195,8 @@ def _remark(number: int, phase: PhaseState, waits_for: str | None) -> str:
     if phase.status == "failed" and phase.errors:
         return f"{phase.errors[-1]['code']}: {phase.errors[-1]['message']}"
     if phase.status in ("completed", "approved") and phase.duration_seconds is not None:
+        if phase.status == "completed" and phase.why:
+            return phase.why
         tries = f", {phase.attempts} attempts" if phase.attempts > 1 else ""
         return span(phase.duration_seconds) + tries + (f", {phase.why}" if phase.status == "approved" else "")
     if phase.status == "pending" and not phase.attempts:

@@ -28,6 +28,16 @@ class ListFiles(Action):
     pattern: str
 
 
+class Measure(Action):
+    """Look at a phase's files: what is there, and what is not as it was."""
+
+    number: int
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    was_inputs: str = ""  # digests; empty: there is nothing to compare with
+    was_outputs: str = ""
+
+
 class TakeOutcome(Action):
     """The outcome is committed: the agent may forget it."""
 

@@ -14,10 +14,12 @@ from itertools import islice
 from typing import Any
 
 from orchestrator.core import events as ev
+from orchestrator.core.actions import Action, Measure
 from orchestrator.core.events import Scope
 from orchestrator.core.fanout import ends_early, may_fail
 from orchestrator.core.item import Item
 from orchestrator.core.names import Moment, epoch
+from orchestrator.core.observations import Measured, Observation
 from orchestrator.core.plan import Plan
 from orchestrator.core.pools import Wants, fits, free
 from orchestrator.core.priority import places
@@ -52,6 +54,8 @@ class Agenda:
         self.waiting: list[tuple[float, int]] = []  # the same of retries, sorted: (tick at which it is due, number)
         self.asking: list[int] = []  # as ready, but that a person is to be asked first
         self.gates: list[tuple[float, int]] = []  # sorted: (tick of the deadline, who waits for a person until then)
+        self.unjudged: set[int] = set()  # pending, in the range, every need done; and its last success may stand
+        self.looking: set[int] = set()  # phases whose files are being looked at
         self.watches: dict[int, Watch] = {}
         self.to_fan_out: set[int] = set()  # pending, in the range, every need done: its items are to be found
         self.to_gather: set[int] = set()  # its items have ended, or too many of them failed
@@ -134,6 +138,18 @@ class Agenda:
         fitting = (due for due, number in self.waiting if fits(self._plan.wants_of(number), left))
         return [due - tick for due in islice(fitting, 1)]
 
+    def hear(self, batch: Iterable[Observation]) -> None:
+        self.looking.difference_update(seen.number for seen in batch if isinstance(seen, Measured))
+
+    def ask(self, actions: Iterable[Action]) -> None:
+        self.looking.update(action.number for action in actions if isinstance(action, Measure))
+
+    def is_idle(self, left: Mapping[str, int], free: int) -> bool:
+        """Is there nothing to judge and nothing to start, but what is being looked at already?"""
+        if self.unjudged - self.looking:
+            return False
+        return all(number in self.looking for number in islice(self.next_ready(left), max(0, free)))
+
     def press(self, number: int, tick: float) -> None:
         """The net has struck: it waits before it presses harder."""
         self.watches[number] = self.watches[number].pressed(tick)
@@ -169,6 +185,8 @@ class Agenda:
         elif number in self.scope and self.unmet.get(number) == 0:
             if phase.status == PENDING and self._plan.asks_first(number, phase):
                 _insert(self.asking, number, None)
+            elif phase.status == PENDING and self._plan.is_judged(number, phase):
+                self.unjudged.add(number)
             elif phase.status == PENDING:
                 queue = self._ready.setdefault(self._plan.wants_of(number), [])
                 _insert(queue, number, self.place.__getitem__)
@@ -179,6 +197,7 @@ class Agenda:
 
     def _leave(self, number: int, phase: PhaseState) -> None:
         self.to_fan_out.discard(number)
+        self.unjudged.discard(number)
         if phase.status == PENDING and self._plan.asks_first(number, phase):
             _discard(self.asking, number, None)
         elif phase.status == PENDING:

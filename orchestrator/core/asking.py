@@ -155,7 +155,7 @@ def _skip(draft: Draft, ask: Asked) -> Answer:
         return False, f"phase {number} is in progress; `orch cancel {number}` ends it, then skip it"
     if phase.is_done:
         return False, f"phase {number} is {phase.status} already"
-    draft.note(ev.PhaseSkipped(number, ask.by, ask.why))
+    draft.note(ev.PhaseSkipped(number, ask.why, ask.by))
     _gather_again(draft, [number], f"of its items {number} counts as done now")
     return True, f"phase {number} counts as done; `orch retry {number}` takes that back"
 

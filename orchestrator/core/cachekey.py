@@ -1,27 +1,172 @@
-"""The key of an attempt: equal keys would do the same work, so a result stands for as long as its key does."""
+"""What a success was made of, by name, so that the first difference can be told; and the key that sums it up.
+
+Equal keys would do the same work, so a success stands for as long as its key does. What stands in a record is judged
+by the recipe that it was made by: a newer orch that looks at more finds nothing missing in it.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from orchestrator.core.spec import Spec
+from orchestrator.core.value import Value, plain
 
-RECIPE = 1  # raised whenever the same phase would get another key: old results are then compared with nothing
+RECIPE = 2
+# recipe -> the families of ingredients that it knows; one whose meaning changes gets another name
+FAMILIES: dict[int, frozenset[str]] = {
+    2: frozenset({"code", "run", "cwd", "env", "params", "inputs", "needs", "outputs"}),
+}
+_SHORT, _SHOWN = 32, 8  # digits of a digest: as it is kept, as it is shown
+_LONGEST = 40  # characters of a parameter that is kept as it is
 
 
-def attempt_key(spec: Spec) -> str:
-    """What decides what an attempt does. Not its name, title, deadline or tries: they only say how it is treated."""
-    ingredients = {
-        "recipe": RECIPE,
-        "number": spec.number,
-        # A command is its own code. Its file's digest would make every edit beside it look like a change of it.
-        "code": spec.digest if spec.run is None else "",
-        "run": list(spec.run) if isinstance(spec.run, tuple) else spec.run,
-        "env": spec.env,
-        "cwd": spec.cwd,
-    }
+class Difference(Value):
+    """The first thing that is not as it was."""
+
+    what: str  # inputs: data/a.csv
+    how: str  # changed, is new, is gone
+    old: str = ""
+    new: str = ""
+
+    def __str__(self) -> str:
+        shown = [text[:_SHOWN] if _is_digest(text) else text for text in (self.old, self.new)]
+        return f"{self.what} {self.how}" + (f" ({shown[0]} → {shown[1]})" if all(shown) else "")
+
+
+class Material(Value):
+    """What the disk says of a phase's files. An empty digest is equal to nothing: some file could not be read."""
+
+    inputs: str = ""
+    outputs: str = ""
+    of_inputs: Difference | None = None  # the first that is not as in the record
+    of_outputs: Difference | None = None
+
+
+NO_FILES = Material()
+
+
+class Made(Value):
+    """What the last attempt was made of and, if it succeeded, what came out."""
+
+    key: str
+    of: dict[str, str]  # what is compared
+    files: str = ""  # the digest of its outputs, as they were when it ended
+    yields: str = ""  # of its result and its outputs, which is what others depend on; empty: it has not succeeded
+    run: str = ""  # in which it was made; empty: in this one
+    result: Any = None  # where the phase itself does not have it, because it is to be judged
+
+    @property
+    def recipe(self) -> int:
+        head = self.key.partition(":")[0]
+        return int(head) if head.isdigit() else 0
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Made:
+        return cls(**data)
+
+
+def digest(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(plain(value), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_SHORT]
+
+
+def _is_digest(text: str) -> bool:
+    return len(text) == _SHORT and all(char in "0123456789abcdef" for char in text)
+
+
+def ingredients(
+    spec: Spec, params: Mapping[str, Any], material: Material, yields: Callable[[int], str]
+) -> dict[str, str]:
+    """What decides what an attempt does. Not its name, title, deadline or tries: they only say how it is treated.
+
+    A command is its own code: its file's digest would make every edit beside it look like a change of it.
+    """
+    found = {"code": digest(spec.digest)} if spec.run is None else {"run": digest(spec.run)}
+    found["cwd"] = spec.cwd
+    found |= {f"env.{name}": digest(value) for name, value in sorted(spec.env.items())}
+    found |= {f"params.{name}": _kept(value) for name, value in sorted(params.items())}
     if spec.item is not None:
-        ingredients["item"] = spec.item
-    text = json.dumps(ingredients, sort_keys=True, separators=(",", ":"))
-    return f"{RECIPE}:{hashlib.sha256(text.encode()).hexdigest()}"
+        found["item"] = digest(spec.item)
+    if spec.inputs:
+        found["inputs"] = material.inputs
+    return found | _needed(spec, yields)
+
+
+def _needed(spec: Spec, yields: Callable[[int], str]) -> dict[str, str]:
+    """Of what an older orch has run nobody knows what came out: it is compared with nothing."""
+    return {f"needs.{need}": came for need in sorted(spec.needs) if (came := yields(need))}
+
+
+def _kept(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True)
+    return text if len(text) <= _LONGEST else digest(text)
+
+
+def compared(spec: Spec, found: Mapping[str, str]) -> dict[str, str]:
+    """All of it; only what it needs where the author said nothing; nothing where the author said so."""
+    if spec.cache:
+        return dict(found)
+    return {name: value for name, value in found.items() if _family(name) == "needs"} if spec.cache is None else {}
+
+
+def key_of(number: int, found: Mapping[str, str]) -> str:
+    return f"{RECIPE}:{digest({'number': number, 'of': dict(found)})}"
+
+
+def difference(spec: Spec, made: Made, now: Mapping[str, str], material: Material) -> Difference | None:
+    """The first of what a success was made of, and what it made, that is not so any more; None if all of it is."""
+    families = FAMILIES.get(made.recipe, frozenset()) & FAMILIES[RECIPE]
+    if spec.cache and not {"code", "run"} & made.of.keys():
+        return Difference("what it was made of", "was not recorded: its definition said less then")
+    for name in [*now, *(name for name in made.of if name not in now)]:
+        if _family(name) in families and not _same(made.of.get(name), now.get(name)):
+            return (material.of_inputs if name == "inputs" else None) or _told(spec, name, made.of, now)
+    if spec.cache and spec.outputs and "outputs" in families and not _same(made.files, material.outputs):
+        return material.of_outputs or Difference("outputs", "changed", made.files, material.outputs)
+    return None
+
+
+def _same(old: str | None, new: str | None) -> bool:
+    return old == new and old != ""
+
+
+def _family(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def _told(spec: Spec, name: str, old: Mapping[str, str], new: Mapping[str, str]) -> Difference:
+    how = "changed" if name in old and name in new else "is new" if name in new else "is gone"
+    if how == "changed" and not new[name]:
+        how = "cannot be read"
+    return Difference(_LABELS[_family(name)](spec, name.partition(".")[2]), how, old.get(name, ""), new.get(name, ""))
+
+
+_LABELS: dict[str, Callable[[Spec, str], str]] = {
+    "code": lambda spec, name: f"code: {spec.file}, or what it imports,",
+    "run": lambda spec, name: "run: its command",
+    "cwd": lambda spec, name: "cwd",
+    "env": lambda spec, name: f"env: {name}",
+    "params": lambda spec, name: f"params: {name}",
+    "inputs": lambda spec, name: "inputs",
+    "needs": lambda spec, name: f"needs: what came out of phase {name}",
+}
+
+
+def first_difference(
+    label: str, old: Mapping[str, str] | None, new: Mapping[str, str], sums: tuple[str, str]
+) -> Difference:
+    """Between two lists of files with their digests; `old` is None where it was not kept: only the sums are known."""
+    if old is None:
+        return Difference(label, "changed, which of them is not known any more", *sums)
+    for path in _paths(old, new):
+        if old.get(path) != new.get(path):
+            how = "changed" if path in old and path in new else "is new" if path in new else "is gone"
+            return Difference(f"{label}: {path}", how, old.get(path, ""), new.get(path, ""))
+    return Difference(label, "changed", *sums)
+
+
+def _paths(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[str]:
+    yield from sorted(old.keys() | new.keys())

@@ -106,7 +106,7 @@ def _document(phase: PhaseState) -> dict[str, Any]:
     if phase.is_live:
         phase = phase.replace(
             status=PENDING, step=None, agent=None, pid=None, ticks=None, started_at=None,
-            attempts=max(0, phase.attempts - 1), why=None,
+            attempts=max(0, phase.attempts - 1), why=None, made=None,
         )  # fmt: skip
     return {name: value for name, value in phase.as_dict().items() if name not in _OURS}
 

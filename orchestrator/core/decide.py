@@ -15,13 +15,15 @@ from orchestrator.core import events as ev
 from orchestrator.core import observations as obs
 from orchestrator.core.agenda import Agenda
 from orchestrator.core.asking import answer
+from orchestrator.core.cachekey import NO_FILES, Material, digest, key_of
 from orchestrator.core.draft import Decision, Draft, Mode
 from orchestrator.core.item import Item
+from orchestrator.core.judging import judge
 from orchestrator.core.names import AttemptId, Moment, iso
 from orchestrator.core.outcome import LOST, NEVER_STARTED, STOPPED, Failure, Outcome, failure_of
 from orchestrator.core.plan import Plan, stays_failed
 from orchestrator.core.state import PhaseState, State
-from orchestrator.core.table import FAILED, IN_PROGRESS, RETRY_WAIT
+from orchestrator.core.table import FAILED, IN_PROGRESS, PENDING, RETRY_WAIT
 
 FROM_A_SIGNAL = 128  # exit codes beyond it say so
 FAILED_FAST = 1  # the exit code, as of any run in which a phase failed
@@ -44,6 +46,7 @@ def decide(
         for number in fanning.gather(draft):
             _fail_fast(draft, number)
     if mode.starts and not draft.opened and not draft.stopping and not draft.is_over:
+        judge(draft)
         deciding.open_before(draft)
         if not draft.paused:
             fanning.fan_out(draft)
@@ -61,7 +64,7 @@ def next_wake(state: State, agenda: Agenda, mode: Mode, moment: Moment) -> float
         return 0.0
     if mode.starts and not state.run.stopping and len(state.live) < mode.jobs and _may_start(state):
         left = agenda.free_tokens(state.live)
-        if mode.agent and next(agenda.next_ready(left), None) is not None:
+        if not agenda.is_idle(left, mode.jobs - len(state.live) if mode.agent else 0):
             return 0.0
         if agenda.waiting and mode.agent and not mode.no_wait:
             times += agenda.next_due(left, moment.tick)
@@ -72,7 +75,7 @@ def _has_only_to_look_again(state: State, agenda: Agenda) -> bool:
     """Items are to be found or gathered, or nothing at all is left, which the next decision says."""
     if agenda.to_gather or (agenda.to_fan_out and not state.run.stopping and _may_start(state)):
         return True
-    return not (state.live or agenda.count_ready or agenda.waiting or agenda.to_fan_out)
+    return not (state.live or agenda.count_ready or agenda.waiting or agenda.to_fan_out or agenda.unjudged)
 
 
 def _may_start(state: State) -> bool:
@@ -123,9 +126,11 @@ def _ended_by_itself(outcome: Outcome) -> bool:
 
 
 def _completed(number: int, phase: PhaseState, outcome: Outcome) -> ev.PhaseCompleted:
+    yields = digest([outcome.result, outcome.files])
     return ev.PhaseCompleted(
-        number, phase.attempt, outcome.duration_seconds, outcome.result, outcome.log, outcome.leftovers
-    )
+        number, phase.attempt, outcome.duration_seconds, outcome.result, outcome.log, outcome.leftovers,
+        outcome.files, yields,
+    )  # fmt: skip
 
 
 def _failed(draft: Draft, number: int, failure: Failure, duration: float) -> None:
@@ -241,7 +246,9 @@ def _run_asked(draft: Draft, seen: obs.RunAsked) -> None:
     opening = (
         name, seen.scope, seen.owner, seen.command, draft.mode.jobs, rules.heartbeat_timeout, rules.stale_after
     )  # fmt: skip
-    draft.note_run(ev.RunStarted(*opening, due=seen.due) if fresh else ev.RunContinued(*opening))
+    params = {**rules.params, **seen.params}
+    begun = ev.RunStarted(*opening, due=seen.due, params=params, force=seen.force)
+    draft.note_run(begun if fresh else ev.RunContinued(*opening))
     if fresh or run.plan != draft.plan.digest:
         draft.note_run(ev.PlanAdopted(draft.plan.digest, draft.plan.titles()))
     draft.opened = True
@@ -258,7 +265,7 @@ def _reset_for_another_call(draft: Draft, seen: obs.RunAsked) -> None:
         if number not in seen.scope or phase.is_live:
             continue
         items = fanning.missed_items(draft, number)
-        has_a_past = phase.attempts or phase.status != "pending" or phase.items
+        has_a_past = phase.attempts or phase.status != "pending" or phase.items or phase.made
         if seen.force and has_a_past and not fanning.live_items(draft, number):
             draft.note(ev.PhaseReset(number, "--force"))
         elif phase.status in ("failed", "cancelled") and not stays_failed(draft.plan, number, phase):
@@ -324,13 +331,29 @@ def _start_what_is_due(draft: Draft) -> None:
     for number in draft.startable(free):
         if draft.phase(number).restore:
             continue  # what it made is on its way back
-        attempt = draft.phase(number).attempt + 1
-        is_retry = draft.phase(number).status == RETRY_WAIT
-        draft.reason = ("its retry is due" if is_retry else "its needs are done") + ", and a slot is free"
-        then = draft.plan.asks_afterwards(number)
-        draft.note(ev.AttemptIntended(number, attempt, draft.mode.agent, draft.plan.key(number), then))
-        order = draft.plan.order(AttemptId(draft.state.run.id, number, attempt), draft.state.run.due, draft.phase)
-        draft.do(undoing.first_step(draft, order))
+        ruled_out = draft.plan.ruled_out(number, draft.params, draft.phase)
+        if ruled_out is not None and draft.phase(number).status == PENDING:
+            draft.reason = "its needs are done"
+            draft.note(ev.PhaseSkipped(number, ruled_out))
+        elif number not in draft.materials and draft.plan.has_files(number, None):
+            draft.look(number)
+        else:
+            _start(draft, number, draft.materials.get(number, NO_FILES))
+
+
+def _start(draft: Draft, number: int, material: Material) -> None:
+    plan, attempt = draft.plan, draft.phase(number).attempt + 1
+    is_retry = draft.phase(number).status == RETRY_WAIT
+    made_of = plan.ingredients(number, draft.params, material, draft.phase)
+    draft.reason = ("its retry is due" if is_retry else "its needs are done") + ", and a slot is free"
+    draft.note(
+        ev.AttemptIntended(
+            number, attempt, draft.mode.agent, key_of(number, made_of), plan.compared(number, made_of),
+            plan.asks_afterwards(number),
+        )
+    )  # fmt: skip
+    this = AttemptId(draft.state.run.id, number, attempt)
+    draft.do(undoing.first_step(draft, plan.order(this, draft.state.run.due, draft.phase, draft.params)))
 
 
 def _end_if_over(draft: Draft) -> None:
@@ -342,8 +365,8 @@ def _end_if_over(draft: Draft) -> None:
         verdict = "failed" if draft.mode.fail_fast and FAILED in _statuses(draft) else "cancelled"
     else:
         could_start, is_due_later = bool(draft.agenda.to_fan_out or draft.startable(1)), draft.has_waiting()
-        if (could_start and not draft.paused) or draft.concerns_fans():
-            return  # a slot or an agent will be there for it, or what fans out is looked at again
+        if (could_start and not draft.paused) or draft.concerns_fans() or draft.unjudged():
+            return  # a slot or an agent will be there for it, or it is looked at again
         if (could_start or is_due_later) and not draft.mode.no_wait:
             return
         waits = could_start or is_due_later or any(number in draft.agenda.scope for number in draft.awaiting())
@@ -373,9 +396,14 @@ def _statuses(draft: Draft) -> set[str]:
     return {draft.phase(number).status for number in draft.plan.specs if number in draft.agenda.scope}
 
 
+def _measured(draft: Draft, seen: obs.Measured) -> None:
+    draft.materials[seen.number] = seen.material
+
+
 _HANDLERS = {
     obs.Tick: lambda draft, seen: None,
     obs.Beat: lambda draft, seen: None,
+    obs.Measured: _measured,
     obs.Ended: _ended,
     obs.OwnerDead: _owner_dead,
     obs.NeverStarted: _never_started,

@@ -17,6 +17,11 @@ Answer = tuple[bool, str]
 
 def open_before(draft: Draft) -> None:
     for number in draft.to_ask():
+        ruled_out = draft.plan.ruled_out(number, draft.params, draft.phase)
+        if ruled_out is not None:
+            draft.reason = "its needs are done"
+            draft.note(ev.PhaseSkipped(number, ruled_out))
+            continue
         approval = draft.plan.specs[number].approval
         draft.reason = "its needs are done, and it asks for approval before it runs"
         _open(draft, number, approval or Approval(BEFORE))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from heapq import merge
+from typing import Any
 
 from orchestrator.core import actions as act
 from orchestrator.core import events as ev
 from orchestrator.core.agenda import MISSED, Agenda
+from orchestrator.core.cachekey import Material
 from orchestrator.core.item import Item
 from orchestrator.core.names import AttemptId, Moment, iso
 from orchestrator.core.plan import Plan
@@ -49,6 +51,7 @@ class Draft:
         self.stopping_code = state.run.stopping_code or 0
         self.paused = state.run.paused is not None
         self.over: set[AttemptId] = set()  # attempts whose end is among the news
+        self.materials = dict[int, Material]()  # what the disk says of the files of phases, just now
         self.answers = dict[str, tuple[bool, str]]()
         self.pressed: list[int] = []
         self.recovered: list[int] = []
@@ -90,6 +93,15 @@ class Draft:
     def do(self, action: act.Action) -> None:
         self._actions.append(action)
 
+    @property
+    def params(self) -> dict[str, Any]:
+        return self.state.run.params
+
+    def look(self, number: int) -> None:
+        """Have its files looked at, unless that is under way."""
+        if number not in self.agenda.looking:
+            self.do(self.plan.question(number, self.phase(number).made))
+
     def stop(self, number: int, why: str, *, insist: bool = False) -> None:
         phase = self.phase(number)
         if phase.step != "stopping" or insist:
@@ -128,7 +140,7 @@ class Draft:
         """
         delta, left = self._delta(), self.agenda.free_tokens(self.live())
         found = {number for number in self._due() if number not in self._changed}
-        found.update(number for number in self._free_by_now(delta) if not self._asks_first(number))
+        found.update(n for n in self._free_by_now(delta) if not self._asks_first(n) and not self._is_judged(n))
         ready = (n for n in self.agenda.next_ready(left) if n not in self._changed and not delta.get(n))
         place = self.agenda.place.__getitem__
         chosen: list[int] = []
@@ -161,6 +173,13 @@ class Draft:
             return True
         return any(isinstance(n, Item) or self.plan.fans_out(n) for n in (*self._changed, *self._delta()))
 
+    def unjudged(self) -> list[int]:
+        """Pending phases whose needs are done by now, and whose last success may stand."""
+        delta = self._delta()
+        found = {n for n in self.agenda.unjudged if n not in self._changed and not delta.get(n)}
+        found.update(number for number in self._free_by_now(delta) if self._is_judged(number))
+        return sorted(found)
+
     def to_ask(self) -> list[int]:
         """Those that may start by now, but that a person is to be asked first."""
         delta = self._delta()
@@ -180,6 +199,9 @@ class Draft:
 
     def _asks_first(self, number: int) -> bool:
         return self.plan.asks_first(number, self.phase(number))
+
+    def _is_judged(self, number: int) -> bool:
+        return self.plan.is_judged(number, self.phase(number))
 
     def has_waiting(self) -> bool:
         if any(self.phase(number).status == RETRY_WAIT for _, number in self.agenda.waiting):

@@ -87,6 +87,8 @@ class _Opening(Event):
 
 class RunStarted(_Opening):
     due: str  # the instant this run was due
+    params: dict[str, Any] = {}  # noqa: RUF012  the parameters of the run, as they are for all of it
+    force: bool = False  # nothing is kept of earlier runs, whatever has not changed
 
 
 class RunContinued(_Opening):
@@ -178,6 +180,7 @@ class AttemptIntended(_AttemptEvent):
 
     agent: str
     key: str
+    of: dict[str, str] = {}  # noqa: RUF012  what it is made of, by name: what the next run compares
     approval: Approval | None = None  # what it has to pass when it is done: also where phases/ cannot be read by then
 
 
@@ -204,6 +207,14 @@ class PhaseCompleted(_AttemptEvent):
     result: Any = None
     log: str = ""
     leftovers: tuple[str, ...] = ()
+    files: str = ""  # the digest of its outputs, as its agent saw them at the end
+    yields: str = ""  # of result and outputs: what whoever needs it depends on
+
+
+class PhaseKept(PhaseEvent):
+    """Nothing that it was made of has changed, nor what it made: its last success stands."""
+
+    since: str  # the run in which it was made
 
 
 class RetryScheduled(_Failing):
@@ -263,10 +274,10 @@ class PhaseCancelled(PhaseEvent):
 
 
 class PhaseSkipped(PhaseEvent):
-    """It counts as done, because a person says so."""
+    """It counts as done without having run: a person says so, or its condition does not hold."""
 
-    by: str
     why: str
+    by: str = ""  # the person
 
 
 class CheckpointTaken(_AttemptEvent):
@@ -292,6 +303,8 @@ class PhaseReset(PhaseEvent):
     why: str
     interruptions: int = 0  # how many of its last attempts in a row were interrupted
     forgotten: bool = False  # as if it had never run in this run
+    changed: bool = False  # it was compared with what it was made of, and `why` is the first difference
+    keeps: bool = False  # only if it has changed by the time that what it needs is done
     items: tuple[int, ...] | None = None  # of a phase that fans out: those run again; None: it fans out anew
 
 

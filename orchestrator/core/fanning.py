@@ -29,6 +29,11 @@ def fan_out(draft: Draft) -> None:
         foreach = draft.plan.specs[number].foreach
         if foreach is None or not _waits_for_items(draft, number):
             continue
+        ruled_out = draft.plan.ruled_out(number, draft.params, draft.phase)
+        if ruled_out is not None:
+            draft.reason = "its needs are done"
+            draft.note(ev.PhaseSkipped(number, ruled_out))
+            continue
         draft.reason = f"its needs are done: it fans out over {foreach}"
         if foreach.files:
             draft.do(act.ListFiles(number, foreach.files))

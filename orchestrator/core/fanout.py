@@ -47,7 +47,9 @@ def spread(specs: Iterable[Spec], state: State) -> dict[Item, Spec]:
         items = state.phase(spec.number).items if spec.foreach else None
         if items:
             pools = {**spec.pools, pool_of(spec.number): 1} if spec.max_parallel else spec.pools
-            one = spec.replace(foreach=None, max_parallel=None, fail_after=None, fail_fast=False, pools=pools)
+            # what it is made from and makes is looked at for the whole
+            whole = {"inputs": (), "outputs": (), "cache": False, "when": ""}
+            one = spec.replace(foreach=None, max_parallel=None, fail_after=None, fail_fast=False, pools=pools, **whole)
             for index, value in enumerate(items):
                 number = item(spec.number, index)
                 found[number] = one.replace(number=number, item=(value,))

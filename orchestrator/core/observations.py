@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from orchestrator.core.cachekey import Material
 from orchestrator.core.events import RolledBack, Scope
 from orchestrator.core.names import AttemptId, Identity
 from orchestrator.core.outcome import Outcome, told_of
@@ -37,6 +38,16 @@ class Ended(Observation):
 
     def told(self) -> str:
         return f"attempt {self.attempt} has ended: {told_of(self.outcome)}"
+
+
+class Measured(Observation):
+    """What the disk says of a phase's files."""
+
+    number: int
+    material: Material
+
+    def told(self) -> str:
+        return f"the files of phase {self.number} were looked at"
 
 
 class Beat(Observation):
@@ -183,6 +194,7 @@ class RunAsked(Observation):
     new: bool = False  # whatever is done already, begin anew
     force: bool = False
     due: str = ""
+    params: dict[str, Any] = {}  # noqa: RUF012  of a new run; one that goes on keeps its own
 
     def told(self) -> str:
         return self.command

@@ -47,6 +47,7 @@ class Outcome(Value):
     log: str = ""
     tail: tuple[str, ...] = ()
     out_of_memory: bool | None = None  # whether memory ran out; None: that cannot be told
+    files: str = ""  # the digest of its declared outputs, taken when nothing of it was left that could change them
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Outcome:

@@ -1,28 +1,34 @@
-"""Plan: the phases, their graph and the rules they run under; and what a run of it would do now, and why."""
+"""Plan: the phases, their graph, the rules they run under, and what each of them is made of."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
+from typing import Any
 
-from orchestrator.core import graph, retry
-from orchestrator.core.cachekey import attempt_key
+from orchestrator.core import condition, graph, retry
+from orchestrator.core.actions import Measure
+from orchestrator.core.cachekey import FAMILIES, Difference, Made, Material, compared, difference, ingredients
 from orchestrator.core.events import Scope
 from orchestrator.core.fanout import pool_of, spread
-from orchestrator.core.gate import AFTER, BEFORE, REJECTED, Approval, ways
+from orchestrator.core.gate import AFTER, BEFORE, REJECTED, Approval
 from orchestrator.core.item import Item
 from orchestrator.core.names import AttemptId
 from orchestrator.core.pools import Wants, wants_of
 from orchestrator.core.spec import RetryRule, Spec
-from orchestrator.core.state import PhaseState, State
-from orchestrator.core.table import AWAITING, CANCELLED, FAILED, IN_PROGRESS, PENDING, RETRY_WAIT
+from orchestrator.core.state import PhaseState, State, anew
+from orchestrator.core.table import COMPLETED, FAILED, PENDING, SKIPPED
 from orchestrator.core.value import Value
 from orchestrator.core.wire import Order
 
 RUN, KEEP, BLOCKED, WAIT, GOES_ON = "run", "keep", "blocked", "wait", "goes on"
+DEPENDS, SKIP = "depends", "skip"  # kept if what it needs comes out as before; its condition does not hold
+BY_RULE = "its `when` does not hold: "
+LookAt = Callable[[int], PhaseState]
 NET_MARGIN = 30.0  # how much later than the agent the loop's own net strikes
 CHECKPOINT_SECONDS = 3600.0  # what a checkpoint before it may take
+READING = 900.0  # and for how long the agent may read what the attempt has made
 
 
 class Rules(Value):
@@ -36,15 +42,15 @@ class Rules(Value):
     log_bytes: int = 10_000_000
     retry: dict[str, RetryRule] = {}  # noqa: RUF012  a frozen value
     pools: dict[str, int] = {}  # noqa: RUF012  how many tokens there are of each
+    params: dict[str, Any] = {}  # noqa: RUF012  the parameters that a run may be given, with their defaults
 
 
-class Step(Value):
-    """What a run would do with one phase."""
+class Weighed(Value):
+    """What becomes of a phase whose needs are done: it is kept, skipped or run, and why."""
 
-    number: int
-    name: str
     what: str
-    why: str
+    why: str = ""
+    changed: Difference | None = None
 
 
 class Plan:
@@ -108,28 +114,111 @@ class Plan:
         """When the loop itself looks after an attempt that its agent should have ended long ago."""
         spec = self.specs.get(number)
         first = CHECKPOINT_SECONDS if spec is not None and spec.checkpoint else 0.0
-        return first + self.timeout(number) + self.rules.kill_grace + NET_MARGIN
+        reading = READING if spec is not None and spec.outputs else 0.0
+        return first + self.timeout(number) + self.rules.kill_grace + NET_MARGIN + reading
 
     def titles(self) -> dict[str, list[str]]:
         return {str(number): [spec.name, spec.title] for number, spec in sorted(self.specs.items())}
 
-    def key(self, number: int) -> str:
-        return attempt_key(self._known(number))
-
     def _known(self, number: int) -> Spec:
         return self.items[number] if isinstance(number, Item) else self.specs[number]
 
-    def order(self, attempt: AttemptId, due: str, look: Callable[[int], PhaseState]) -> Order:
+    @cached_property
+    def rank(self) -> dict[int, int]:
+        """Of each phase: all that it needs come before it."""
+        return {number: place for place, number in enumerate(graph.order(self.needs))}
+
+    def params(self, number: int, of_run: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of the phase, with the values that they have in this run."""
+        known = {**self.rules.params, **of_run}
+        return {name: _resolved(value, known) for name, value in self._known(number).params.items()}
+
+    def ingredients(self, number: int, of_run: Mapping[str, Any], material: Material, look: LookAt) -> dict[str, str]:
+        spec = self._known(number)
+        return ingredients(spec, self.params(number, of_run), material, lambda need: _yields(look(need)))
+
+    def is_comparable(self, number: int, made: Made | None) -> bool:
+        """Can its last success stand, if nothing has changed? Where files are not declared, only within its run."""
+        spec = self.specs.get(number)
+        if spec is None or spec.broken or made is None or not made.yields or made.recipe not in FAMILIES:
+            return False
+        if spec.foreach is not None or spec.approval is not None:
+            return False  # its items may be others by now; a person said yes to that run
+        return spec.cache is True or (spec.cache is None and not made.run)
+
+    def is_judged(self, number: int, phase: PhaseState) -> bool:
+        """Is it compared before it may stay done, or be run?"""
+        if phase.status == SKIPPED:
+            return (number in self.specs and bool(self.specs[number].when)) and (phase.why or "").startswith(BY_RULE)
+        return phase.status in (PENDING, COMPLETED) and self.is_comparable(number, phase.made)
+
+    def weigh(
+        self, number: int, phase: PhaseState, of_run: Mapping[str, Any], material: Material, look: LookAt
+    ) -> Weighed:
+        spec = self.specs[number]
+        if (ruled_out := self.ruled_out(number, of_run, look)) is not None:
+            return Weighed(SKIP, ruled_out)
+        if phase.status == SKIPPED or phase.made is None or not self.is_comparable(number, phase.made):
+            return Weighed(RUN, f"its `when` holds: {spec.when}")
+        now = compared(spec, self.ingredients(number, of_run, material, look))
+        changed = difference(spec, phase.made, now, material)
+        return Weighed(RUN, str(changed), changed) if changed else Weighed(KEEP, phase.made.run)
+
+    def compared(self, number: int, made_of: Mapping[str, str]) -> dict[str, str]:
+        return compared(self._known(number), made_of)
+
+    def ruled_out(self, number: int, of_run: Mapping[str, Any], look: LookAt) -> str | None:
+        """Why it is skipped; None if it is not. Of what cannot be told its attempt will say so."""
+        when = self._known(number).when
+        try:
+            holds = not when or condition.holds(when, self.params(number, of_run), lambda need: result_of(look(need)))
+        except condition.Untellable:
+            return None
+        return None if holds else BY_RULE + when
+
+    def question(self, number: int, made: Made | None) -> Measure:
+        """What is to be found out on the disk before a phase can be judged, or begun."""
+        spec = self.specs[number]
+        if made is None or not self.is_comparable(number, made):
+            return Measure(number, spec.inputs, ())
+        return Measure(number, spec.inputs, spec.outputs, made.of.get("inputs", ""), made.files)
+
+    def has_files(self, number: int, made: Made | None) -> bool:
+        spec = self._known(number)
+        return spec.cache is True and bool(spec.inputs or (made is not None and spec.outputs))
+
+    def questions(self, state: State, scope: Scope, *, new: bool = False) -> list[Measure]:
+        """For all that is to be judged at the beginning of a call."""
+        found = []
+        for number in self.specs:
+            phase = at_the_start(state, number, new)
+            if number in scope and self.is_judged(number, phase):
+                found.append(self.question(number, phase.made))
+        return found
+
+    def order(
+        self, attempt: AttemptId, due: str, look: LookAt, of_run: Mapping[str, Any] = {}
+    ) -> Order:  # fmt: skip
         """All that an agent needs for this attempt; `look` gives the phases as they are by now."""
         spec = self._known(attempt.phase)
-        results = {str(need): (look(need).outputs or {}).get("result") for need in spec.needs}
+        results = {str(need): result_of(look(need)) for need in spec.needs}
         return Order(
             attempt=attempt, name=spec.name, file=spec.file, digest=spec.digest, run=spec.run, isolation=spec.isolation,
             timeout=self.timeout(attempt.phase), heartbeat_timeout=spec.heartbeat_timeout,
             kill_grace=self.rules.kill_grace, cwd=spec.cwd, env=spec.env, limits=spec.limits, due=due,
             trace=_trace(attempt), results=results, log=f"system/logs/phases/{attempt.phase}/{attempt.number}.log",
-            log_bytes=self.rules.log_bytes, broken=spec.broken, item=spec.item,
+            log_bytes=self.rules.log_bytes, broken=spec.broken or self._untellable(attempt.phase, of_run, look),
+            outputs=spec.outputs, params=self.params(attempt.phase, of_run), item=spec.item,
         )  # fmt: skip
+
+    def _untellable(self, number: int, of_run: Mapping[str, Any], look: LookAt) -> str:
+        when = self._known(number).when
+        try:
+            if when:
+                condition.holds(when, self.params(number, of_run), lambda need: result_of(look(need)))
+        except condition.Untellable as fault:
+            return f"its `when` {fault}"
+        return ""
 
     def unmet_outside(self, scope: Scope, state: State) -> dict[int, list[int]]:
         """Needs of phases in the range that lie outside of it and are not done: need -> who needs it."""
@@ -142,70 +231,39 @@ class Plan:
         return missing
 
 
-def preview(plan: Plan, state: State, scope: Scope, *, new: bool = False, force: bool = False) -> list[Step]:
-    """For every phase: run, keep, wait or blocked, and why. The run that follows does exactly this."""
-    steps: dict[int, Step] = {}
-    for number in graph.order(plan.needs):
-        spec = plan.specs[number]
-        what, why = _preview_one(plan, state.phase(number), number, scope, steps, new=new, force=force)
-        steps[number] = Step(number, spec.name, what, why)
-    return [steps[number] for number in sorted(steps)]
+def unchanged_since(run: str) -> str:
+    return f"unchanged since run {run}"
 
 
-def _preview_one(
-    plan: Plan, phase: PhaseState, number: int, scope: Scope, steps: dict[int, Step], *, new: bool, force: bool
-) -> tuple[str, str]:
-    if phase.status == IN_PROGRESS:
-        return GOES_ON, f"attempt {phase.attempt} is in progress"
-    done = phase.is_done and not new
-    if number not in scope:
-        return KEEP, "outside the range, " + ("done" if done else phase.status)
-    if done and not force:
-        return KEEP, f"{phase.status} in this run"
-    if phase.status == AWAITING and not new and not force:
-        return WAIT, f"waits for {phase.gate.told() if phase.gate else 'approval'}: {ways(number)}"
-    held = [need for need in plan.needs[number] if not _will_be_done(steps[need], plan, need)]
-    if held:
-        return BLOCKED, "needs " + ", ".join(f"{need} ({steps[need].why})" for need in held[:3])
-    if asking := [need for need in plan.needs[number] if _will_ask(plan, steps[need])]:
-        return WAIT, f"until {' and '.join(map(str, asking[:3]))} {'is' if len(asking) == 1 else 'are'} approved"
-    if plan.specs[number].broken:
-        return RUN, plan.specs[number].broken
-    what, why = _preview_run(plan, number, phase, done=done, new=new)
-    if what != BLOCKED and plan.asks_first(number, _BLANK if new else phase):
-        return WAIT, "asks for approval before it runs"
-    return what, why
+def at_the_start(state: State, number: int, new: bool) -> PhaseState:
+    """The phase as this call, or a new run, begins with it."""
+    phase = state.phase(number)
+    return anew(phase, state.run.id) if new and not phase.is_live else phase
 
 
-def _preview_run(plan: Plan, number: int, phase: PhaseState, *, done: bool, new: bool) -> tuple[str, str]:
-    if done:
-        return RUN, "--force"
-    if not new and (final := stays_failed(plan, number, phase)):
-        return BLOCKED, final
-    if new or (not phase.attempts and phase.items is None and phase.status != FAILED):
-        fans = f"; for each of {plan.specs[number].foreach}" if plan.fans_out(number) else ""
-        return RUN, ("not run yet" if not new else "a new run") + fans
-    if phase.items is not None and phase.status == PENDING:
-        return RUN, f"of its {len(phase.items)} items not all are done"
-    if phase.status == RETRY_WAIT:
-        return WAIT, f"retry due {phase.retry_at}"
-    return RUN, {FAILED: "it failed", CANCELLED: "it was cancelled"}.get(phase.status, phase.why or phase.status)
+def _yields(phase: PhaseState) -> str:
+    if phase.status == SKIPPED:
+        return SKIPPED
+    return phase.made.yields if phase.is_done and phase.made else ""
 
 
-def _will_be_done(step: Step, plan: Plan, number: int) -> bool:
-    if step.what == KEEP:
-        return not step.why.startswith("outside the range") or step.why.endswith("done")
-    return step.what != BLOCKED and not plan.specs[number].broken
+def result_of(phase: PhaseState) -> Any:
+    return (phase.outputs or {}).get("result")
 
 
-def _will_ask(plan: Plan, step: Step) -> bool:
-    """Whether a person has a word to say before it counts as done."""
-    if step.what == WAIT:
-        return not step.why.startswith("retry due")
-    return step.what == RUN and plan.asks_afterwards(step.number) is not None
+def taken_from_run(params: Mapping[str, Any]) -> set[str]:
+    """The names of the run's parameters that a phase's parameters stand for."""
+    texts = [text for value in params.values() for text in (value if isinstance(value, list | tuple) else [value])]
+    return {text[1:] for text in texts if isinstance(text, str) and text[:1] == "$" and text[:2] != "$$"}
 
 
-_BLANK = PhaseState()
+def _resolved(value: Any, known: Mapping[str, Any]) -> Any:
+    """`$year` is the run's parameter of that name; `$$` at the beginning is one $."""
+    if isinstance(value, list | tuple):
+        return [_resolved(each, known) for each in value]
+    if not isinstance(value, str) or not value.startswith("$"):
+        return value
+    return value[1:] if value.startswith("$$") else known[value[1:]]
 
 
 def stays_failed(plan: Plan, number: int, phase: PhaseState) -> str:

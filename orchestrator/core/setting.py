@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -24,6 +25,8 @@ class Setting(Value):
 
     def written(self, value: Any) -> str:
         """As it could stand in the file."""
+        if self.kind == PLAIN:
+            return json.dumps(value, ensure_ascii=False)
         if self.kind == SWITCH:
             return "true" if value else "false"
         if self.kind == DURATION:
@@ -34,6 +37,8 @@ class Setting(Value):
 
     @property
     def expected(self) -> str:
+        if self.kind == PLAIN:
+            return "text, a number, true or false"
         if self.kind == SWITCH:
             return "true or false"
         least = self.written(self.least)
@@ -84,8 +89,10 @@ SETTINGS: tuple[Setting, ...] = (
     *_retry_rows(),
 )  # fmt: skip
 BY_NAME = {setting.name: setting for setting in SETTINGS}
-POOLS = "pools."  # a table whose keys are the project's own
+POOLS, PARAMS = "pools.", "params."  # tables whose keys are the project's own
+PLAIN = "plain"  # text, a number, true or false: what its default is
 _POOL = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,40}")
+_PARAM = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
 
 def pool(name: str) -> Setting:
@@ -96,7 +103,19 @@ def is_pool(name: str) -> bool:
     return _POOL.fullmatch(name) is not None
 
 
+def param(name: str) -> Setting:
+    return Setting(
+        PARAMS + name, PLAIN, None, f"what {name} is in a run that is not told otherwise (`--set {name}=...`)"
+    )
+
+
+def is_param(name: str) -> bool:
+    return _PARAM.fullmatch(name) is not None
+
+
 def setting_of(name: str) -> Setting:
+    if name.startswith(PARAMS):
+        return param(name.removeprefix(PARAMS))
     return BY_NAME[name] if name in BY_NAME else pool(name.removeprefix(POOLS))
 
 
@@ -113,9 +132,12 @@ def size(text: object) -> int:
     return int(float(match[1]) * (1024 if match[3] else 1000) ** " kmg".index(match[2].lower() or " "))
 
 
-def by_table(pools: Iterable[str] = ()) -> dict[str, Any]:
-    """The settings as their tables nest; with the project's own pools."""
-    top: dict[str, Any] = {"pools": {name: pool(name) for name in pools if is_pool(name)}}
+def by_table(pools: Iterable[str] = (), params: Iterable[str] = ()) -> dict[str, Any]:
+    """The settings as their tables nest; with the project's own pools and parameters."""
+    top: dict[str, Any] = {
+        "pools": {name: pool(name) for name in pools if is_pool(name)},
+        "params": {name: param(name) for name in params if is_param(name)},
+    }
     for setting in SETTINGS:
         *tables, key = setting.name.split(".")
         table = top
@@ -130,6 +152,8 @@ def unknown(name: str) -> str:
     tables, _, key = name.rpartition(".")
     if tables == "pools":
         return f"{name}: this is not the name of a pool: letters, digits, _ and -, at most 41, a letter first"
+    if tables == "params":
+        return f"{name}: this is not the name of a parameter: letters, digits and _, at most 64, no digit first"
     if tables == "retry":
         return _unknown_class(key)
     right = _neighbour(tables, key) or _elsewhere(key)

@@ -79,7 +79,10 @@ class Spec(Value):
     params: dict[str, Any] = {}  # noqa: RUF012  plain values; text "$name" stands for the run's parameter of that name
     checkpoint: bool = False  # is made before it begins
     on_critical: str = ""  # "rollback": what failed for good goes back to its checkpoint
-    cache: bool = False  # its success stands, through all runs, for as long as its key does
+    # True: its success stands, through all runs, for as long as its key does. None: within a run, for as long as what
+    # it needs comes out the same. False: within a run, whatever happens.
+    cache: bool | None = None
+    when: str = ""  # a condition; where it does not hold the phase is skipped
     digest: str = ""  # of the file and of the project files that its import loaded
     broken: str = ""  # why its file could not be imported: its attempts fail with this sentence
 

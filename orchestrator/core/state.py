@@ -7,6 +7,7 @@ from typing import Any
 
 from orchestrator.core import events as ev
 from orchestrator.core import table
+from orchestrator.core.cachekey import RECIPE, Made, digest
 from orchestrator.core.events import Event, PhaseEvent, Scope
 from orchestrator.core.gate import APPROVED, BEFORE, REJECTED, Approval, Gate
 from orchestrator.core.item import Item, item, number_of, phase_of
@@ -52,6 +53,7 @@ class PhaseState(Value):
     items: tuple[Any, ...] | None = None  # what it fans out to, from when that is known
     checkpoint: str | None = None  # was made before these tries began
     restore: str | None = None  # the checkpoint that its outputs are to go back to, until they have
+    made: Made | None = None  # what its last attempt was made of; of a pending phase: what may be kept
 
     @property
     def place(self) -> str:
@@ -75,6 +77,7 @@ class PhaseState(Value):
             fields["items"] = tuple(fields["items"])
         for name, kind in (("approval", Approval), ("gate", Gate)):
             fields[name] = kind.from_dict(fields[name]) if fields.get(name) is not None else None
+        fields["made"] = Made.from_dict(fields["made"]) if fields.get("made") else None
         return cls(**fields)
 
 
@@ -99,6 +102,7 @@ class RunState(Value):
     heartbeat_timeout: float = 120.0
     stale_after: float = 7200.0
     rollback: str = ""  # the last that was written down: its files are where they belong
+    params: dict[str, Any] = {}  # noqa: RUF012  a frozen value
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> RunState:
@@ -171,7 +175,7 @@ class State:
         """Of one phase, or all: what is left is where their attempts are counted."""
         for one, phase in self.items.items():
             if number in (None, one.phase):
-                self.items[one] = _kept(phase)
+                self.items[one] = _bare(phase)
 
 
 _BLANK = PhaseState()
@@ -195,7 +199,7 @@ def _intended(phase: PhaseState, event: ev.AttemptIntended, at: str) -> dict[str
         "attempt": event.attempt, "attempts": phase.attempts + 1, "agent": event.agent, "inputs_hash": event.key,
         "started_at": at, "finished_at": None, "duration_seconds": None, "retry_at": None, "retry_delay_seconds": None,
         "retry_count": phase.retry_count + (phase.status == table.RETRY_WAIT), "why": None, "outputs": None,
-        "leftovers": (), "log": None, "approval": event.approval,
+        "leftovers": (), "log": None, "approval": event.approval, "made": Made(event.key, event.of),
     }  # fmt: skip
 
 
@@ -216,6 +220,15 @@ def _completed(phase: PhaseState, event: ev.PhaseCompleted, at: str) -> dict[str
         **_AT_REST, "finished_at": at, "duration_seconds": event.duration_seconds, "outputs": {"result": event.result},
         "failures": 0, "interruptions": 0, "log": event.log, "leftovers": event.leftovers, "why": None,
         "durations": (*phase.durations, event.duration_seconds)[-DURATIONS_KEPT:],
+        "made": phase.made.replace(files=event.files, yields=event.yields) if phase.made else None,
+    }  # fmt: skip
+
+
+def _kept(phase: PhaseState, event: ev.PhaseKept, at: str) -> dict[str, Any]:
+    made = phase.made or Made("", {})
+    return {
+        "finished_at": at, "outputs": {"result": made.result}, "inputs_hash": made.key,
+        "made": made.replace(result=None), "failures": 0, "why": f"unchanged since run {event.since}",
     }  # fmt: skip
 
 
@@ -290,13 +303,13 @@ def _kept_approval(phase: PhaseState) -> Gate | None:
 def _skipped(phase: PhaseState, event: ev.PhaseSkipped, at: str) -> dict[str, Any]:
     return {
         "finished_at": at, "duration_seconds": None, "retry_at": None, "retry_delay_seconds": None, "outputs": None,
-        "why": f"skipped by {event.by}: {event.why}", "gate": _unanswered_no_more(phase),
+        "why": f"skipped by {event.by}: {event.why}" if event.by else event.why, "gate": _unanswered_no_more(phase),
     }  # fmt: skip
 
 
 def _reset(phase: PhaseState, event: ev.PhaseReset, at: str) -> dict[str, Any]:
     if event.forgotten:
-        blank = {name: value for name, value in _kept(phase).__dict__.items() if name not in ("status", "step")}
+        blank = {name: value for name, value in _bare(phase).__dict__.items() if name not in ("status", "step")}
         return {**blank, "why": event.why}
     return {
         "items": None if event.items is None else phase.items,
@@ -304,7 +317,15 @@ def _reset(phase: PhaseState, event: ev.PhaseReset, at: str) -> dict[str, Any]:
         "retry_delay_seconds": None, "outputs": None, "why": event.why, "gate": _kept_approval(phase),
         # cut off by others, it goes on with the tries that it had: what they left is nothing to go back to
         "checkpoint": phase.checkpoint if event.interruptions else None,
+        "made": may_be_kept(phase) if event.keeps else None,
     }  # fmt: skip
+
+
+def may_be_kept(phase: PhaseState) -> Made | None:
+    """What came out of its last success, ready to be judged; None after an attempt that did not succeed."""
+    if phase.made is None or not phase.made.yields:
+        return None
+    return phase.made.replace(result=phase.outputs["result"]) if phase.outputs else phase.made
 
 
 def _fanned_out(phase: PhaseState, event: ev.FannedOut, at: str) -> dict[str, Any]:
@@ -316,6 +337,7 @@ def _gathered(phase: PhaseState, event: ev.Gathered, at: str) -> dict[str, Any]:
     return {
         "finished_at": at, "duration_seconds": took or None, "outputs": {"result": event.result}, "failures": 0,
         "why": f"{len(event.failed)} of its items failed" if event.failed else None,
+        "made": Made(f"{RECIPE}:", {}, yields=digest([event.result, ""])),
         "durations": (*phase.durations, took)[-DURATIONS_KEPT:] if took else phase.durations,
     }  # fmt: skip
 
@@ -339,6 +361,7 @@ _PHASE_FOLD: dict[type[Event], Callable[[PhaseState, Any, str], dict[str, Any]]]
     ev.StopRequested: _stop_requested,
     ev.AttemptWithdrawn: _withdrawn,
     ev.PhaseCompleted: _completed,
+    ev.PhaseKept: _kept,
     ev.RetryScheduled: _retry_scheduled,
     ev.PhaseFailed: _failed,
     ev.PhaseRecovered: _found,
@@ -370,15 +393,24 @@ def _opened(state: State, event: Any, at: str) -> None:
 
 
 def _run_started(state: State, event: ev.RunStarted, at: str) -> None:
+    before = state.run.id
     _opened(state, event, at)
-    state.run = state.run.replace(started_at=at, calls=1, due=event.due, paused=None, paused_at=None)
+    kept = {"paused": None, "paused_at": None, "params": event.params}
+    state.run = state.run.replace(started_at=at, calls=1, due=event.due, **kept)
     for number, phase in state.phases.items():
-        state._put(number, _kept(phase))
+        after = anew(phase, before)
+        state._put(number, after.replace(made=None) if event.force and number in event.scope else after)
     state._forget_items()
 
 
-def _kept(phase: PhaseState) -> PhaseState:
-    """What a new run knows of a phase: what it is called, and where its attempts are counted."""
+def anew(phase: PhaseState, run: str) -> PhaseState:
+    """What the run after `run` knows of a phase: its name, where its attempts are counted, what its success was."""
+    made = may_be_kept(phase)
+    return _bare(phase).replace(made=made.replace(run=made.run or run) if made else None)
+
+
+def _bare(phase: PhaseState) -> PhaseState:
+    """What it is called, and where its attempts are counted."""
     return PhaseState(
         name=phase.name, title=phase.title, planned=phase.planned, attempt=phase.attempt, durations=phase.durations
     )  # fmt: skip
@@ -477,7 +509,8 @@ def phase_document(phase: PhaseState) -> dict[str, Any]:
     gate = {**phase.gate.__dict__, "who": [*phase.gate.who]} if phase.gate else None
     approval = {**phase.approval.__dict__, "who": [*phase.approval.who]} if phase.approval else None
     items = None if phase.items is None else list(phase.items)
-    return {**phase.__dict__, **lists, "gate": gate, "approval": approval, "items": items}
+    made = phase.made.as_dict() if phase.made else None
+    return {**phase.__dict__, **lists, "gate": gate, "approval": approval, "items": items, "made": made}
 
 
 def run_document(state: State) -> dict[str, Any]:

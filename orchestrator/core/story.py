@@ -98,6 +98,7 @@ _SENTENCES: dict[type[ev.Event], Callable[[Any], str]] = {
     ),
     ev.AttemptWithdrawn: lambda event: f"{_attempt(event)} never started, which costs no try: {event.why}",
     ev.PhaseCompleted: _completed,
+    ev.PhaseKept: lambda event: f"kept: unchanged since run {event.since}",
     ev.RetryScheduled: lambda event: (
         f"{_failing(event)}; tried again in {span(event.delay_seconds)}, at {event.due_at}"
     ),
@@ -109,7 +110,7 @@ _SENTENCES: dict[type[ev.Event], Callable[[Any], str]] = {
     ev.GateApproved: lambda event: f"approved by {event.by}, so it is done{_because(event)}{_seen(event)}",
     ev.GateRejected: lambda event: f"rejected by {event.by}{_because(event)}{_seen(event)}",
     ev.PhaseCancelled: lambda event: f"cancelled: {event.why}",
-    ev.PhaseSkipped: lambda event: f"skipped by {event.by}, so it counts as done: {event.why}",
+    ev.PhaseSkipped: lambda event: f"skipped{f' by {event.by}' if event.by else ''}, so it counts as done: {event.why}",
     ev.FannedOut: lambda event: f"it fans out to {len(event.items)} {'item' if len(event.items) == 1 else 'items'}",
     ev.Gathered: lambda event: (
         f"all its items have ended: {len(event.result) - len(event.failed)} of {len(event.result)} are done"

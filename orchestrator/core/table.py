@@ -23,6 +23,7 @@ TABLE: dict[str, dict[str, str]] = {
     "StopRequested": {STARTING: STOPPING, RUNNING: STOPPING, STOPPING: STOPPING},
     "AttemptWithdrawn": dict.fromkeys(_LIVE, PENDING),
     "PhaseCompleted": dict.fromkeys(_LIVE, COMPLETED),
+    "PhaseKept": {PENDING: COMPLETED},
     "RetryScheduled": dict.fromkeys(_LIVE, RETRY_WAIT),
     "PhaseFailed": dict.fromkeys(_LIVE, FAILED),
     "PhaseRecovered": dict.fromkeys(_LIVE, FAILED),

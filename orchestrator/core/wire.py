@@ -46,6 +46,8 @@ class Order(Value):
     log_bytes: int
     broken: str = ""
     item: tuple[Any] | None = None  # what it is done for, where its phase fans out
+    outputs: tuple[str, ...] = ()
+    params: dict[str, Any] = {}  # noqa: RUF012  a frozen value
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Order:
@@ -56,6 +58,7 @@ class Order(Value):
             fields["item"] = tuple(fields["item"])
         if isinstance(fields["run"], list):
             fields["run"] = tuple(fields["run"])
+        fields["outputs"] = tuple(fields.get("outputs", ()))
         return cls(**fields)
 
 

@@ -85,7 +85,8 @@ def _spec(written: Written, values: dict[str, Any]) -> Spec:
     own = written.name if not written.name.startswith("<") else ""  # a lambda
     values.setdefault("name", own[:NAME_LENGTH] or f"phase-{values['number']}")
     values.setdefault("title", "".join(each for each in written.title if each.isprintable()))
-    values.setdefault("cache", bool(values.get("inputs") or values.get("outputs")))
+    if values.get("inputs") or values.get("outputs"):
+        values.setdefault("cache", True)
     if values.get("on_critical"):
         values.setdefault("checkpoint", True)
     if written.threads:
@@ -346,5 +347,6 @@ _READ: dict[str, Reader] = {
     "cache": making.cache,
     "checkpoint": making.checkpoint,
     "on_critical": making.on_critical,
+    "when": making.when,
     "run": _run,
 }

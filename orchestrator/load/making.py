@@ -7,6 +7,7 @@ import posixpath
 import re
 from typing import Any
 
+from orchestrator.core import condition
 from orchestrator.core.spec import ROLLBACK
 from orchestrator.load.definitions import Reader, Wrong, shown
 
@@ -54,6 +55,15 @@ def _misplaced(pattern: object) -> str | None:
     if ".." in pattern.split("/") and any(char in pattern for char in "*?["):
         return "goes back up behind a wildcard"
     return _LEADS.get(path.split("/")[0])
+
+
+def when(value: Any, wrong: Wrong) -> Any:
+    example = "when = 'params.year >= 2024'"
+    if not isinstance(value, str) or not value.strip():
+        return wrong(f"when: {shown(value)} is not a condition", example)
+    if (fault := condition.fault_of(value)) is not None:
+        return wrong(f"when: {shown(value)} {fault}", example)
+    return value.strip()
 
 
 def params(value: Any, wrong: Wrong) -> Any:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Collection
+from itertools import islice
 
+from orchestrator.core.condition import uses
 from orchestrator.core.graph import circle
 from orchestrator.core.spec import Spec
 from orchestrator.load.checks import Checked
 from orchestrator.load.definitions import Report
+from orchestrator.load.overlap import clashes
 
 _CIRCLES = 10  # named at most; mending these will show the others
+_CLASHES = 10
 
 
 def assemble(phases: list[Checked], unread: Collection[int], report: Report) -> tuple[Spec, ...]:
@@ -29,7 +33,10 @@ def assemble(phases: list[Checked], unread: Collection[int], report: Report) -> 
     for before, phase in zip([None, *numbers], ordered, strict=False):
         needs = _needs_of(phase, before, known, numbers, report)
         specs[phase.spec.number] = phase.spec.replace(needs=needs) if needs != phase.spec.needs else phase.spec
-    _name_circles(specs, by_number, report)
+        if phase.spec.when:
+            _check_condition(phase, needs, report)
+    if not _name_circles(specs, by_number, report):
+        _name_clashes(specs, by_number, report)
     return tuple(specs.values())
 
 
@@ -64,13 +71,36 @@ def _nearest(need: int, numbers: list[int]) -> str:
     return f"the nearest {'is' if len(around) == 1 else 'are'} {' and '.join(around)}"
 
 
-def _name_circles(specs: dict[int, Spec], by_number: dict[int, Checked], report: Report) -> None:
+def _check_condition(phase: Checked, needs: Collection[int], report: Report) -> None:
+    """A condition asks for nothing that the phase does not have."""
+    own, (names, numbers) = phase.spec, uses(phase.spec.when)
+    for name in sorted(names - own.params.keys()):
+        said = f"phase {own.number}: when: it has no parameter {name}"
+        report(phase.written, "when", said, f"params = {{ {name} = ... }}")
+    for number in sorted(numbers - set(needs)):
+        said = f"phase {own.number}: when: it does not need phase {number}, so nobody knows its result by then"
+        report(phase.written, "when", said, f"add {number} to its needs")
+
+
+def _name_clashes(specs: dict[int, Spec], by_number: dict[int, Checked], report: Report) -> None:
+    for one, other, pattern, pattern2 in islice(clashes(specs), _CLASHES):
+        same = f"both write {pattern}" if pattern == pattern2 else f"{one} writes {pattern}, {other} writes {pattern2}"
+        said = f"phases {one} and {other} may run at the same time, and their outputs overlap: {same}"
+        report(
+            by_number[other].written, "outputs", said, f"let {other} need {one}, or let them write to different places"
+        )
+
+
+def _name_circles(specs: dict[int, Spec], by_number: dict[int, Checked], report: Report) -> bool:
     needs = {number: spec.needs for number, spec in specs.items()}
+    has_one = False
     for _ in range(_CIRCLES):
         found = circle(needs)
         if found is None:
-            return
+            return has_one
+        has_one = True
         shown = " needs ".join(map(str, [*found, found[0]]))
         said = f"phases wait for each other in a circle: {shown}"
         report(by_number[found[0]].written, "needs", said, "take one of these needs out")
         needs[found[0]] = tuple(need for need in needs[found[0]] if need != found[1 % len(found)])
+    return has_one

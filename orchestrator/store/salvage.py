@@ -95,8 +95,9 @@ class Salvage:
                 if begins
                 else {"status": table.IN_PROGRESS, "step": table.RUNNING}
             )
-            key = phase.inputs_hash if attempt == phase.attempt else None  # unknown: compared again by the next run
-            self.state._put(number, phase.replace(**place, attempt=attempt, inputs_hash=key))
+            known = attempt == phase.attempt  # else nobody knows what it was made of: it is not compared
+            key, made = (phase.inputs_hash, phase.made) if known else (None, None)
+            self.state._put(number, phase.replace(**place, attempt=attempt, inputs_hash=key, made=made))
             follows = True
         if follows:
             self.state.apply(event, at)

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from orchestrator.core.cachekey import Made
 from orchestrator.core.checkpoint import Checkpoint, Entry
 from orchestrator.core.events import Event, RolledBack, Scope
 from orchestrator.core.gate import Approval, Gate
@@ -26,7 +27,7 @@ _MOST = 2**53  # beyond, a number is no count, no time and no pid
 _DIGEST = re.compile("[0-9a-f]{64}")
 _SEVERAL = re.compile(r"(tuple|list|dict)\[(?:(?<=dict\[)str, )?(.+?)(?:, \.\.\.)?\]")
 _VALUES: dict[str, type[Value]] = {
-    "Scope": Scope, "Identity": Identity, "Failure": Failure, "Approval": Approval, "Gate": Gate,
+    "Scope": Scope, "Identity": Identity, "Failure": Failure, "Approval": Approval, "Gate": Gate, "Made": Made,
 }  # fmt: skip
 
 

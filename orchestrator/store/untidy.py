@@ -24,12 +24,13 @@ _DRAFT = re.compile(r"\..+\.(\d+)\.new")
 _KINDS = {
     disk.FOLDER: (
         "journal", "asks", "agents", "agents/*", "agents/*/outcomes", "logs", "logs/phases", "logs/phases/*", "cache",
-        "cache/definitions", "backup",
+        "cache/definitions", "cache/made", "cache/made/*", "backup",
     ),
     disk.FILE: (
         "state.json", LOCK, "journal/*.jsonl", "journal/*.snapshot.json", "asks/*.json", "asks/*.taken",
         "asks/*.answer", "agents/*/identity.json", "agents/*/outcomes/*.json", "logs/*.json", "logs/*.jsonl",
-        "logs/*.log", "logs/phases/*/*.log", "cache/definitions/*.json",
+        "logs/*.log", "logs/phases/*/*.log", "cache/definitions/*.json", "cache/digests",
+        "cache/made/*/*.json",
     ),
     disk.PIPE: ("asks/bell",),
 }  # fmt: skip

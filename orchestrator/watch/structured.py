@@ -110,6 +110,8 @@ _NAMES: dict[type[ev.Event], str] = {
     ev.AttemptWithdrawn: "phase_not_started",
     ev.StopRequested: "phase_stopping",
     ev.PhaseCompleted: "phase_complete",
+    ev.PhaseKept: "phase_kept",
+    ev.PhaseSkipped: "phase_skipped",
     ev.PhaseFailed: "phase_error",
     ev.RetryScheduled: "phase_retry",
     ev.PhaseRecovered: "phase_recovered",

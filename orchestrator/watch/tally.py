@@ -131,6 +131,8 @@ class Tally:
         if isinstance(event, ev.AttemptIntended):
             self.retries += (self._at if isinstance(number, Item) else self._status).get(number) == RETRY_WAIT
             self.ran.add(phase_of(number))
+        elif isinstance(event, ev.PhaseKept):
+            self._done_before.add(number)
         if isinstance(number, Item):
             self.ran_items.add(number)
             self._put_item(number, state.phase(number).status)

@@ -11,7 +11,7 @@ from orchestrator.core.graph import longest_path
 from orchestrator.core.item import Item
 from orchestrator.core.names import Moment, span
 from orchestrator.core.outcome import Failure
-from orchestrator.core.plan import Plan, stays_failed
+from orchestrator.core.plan import Plan, stays_failed, unchanged_since
 from orchestrator.core.state import State
 from orchestrator.core.story import counted_files
 from orchestrator.core.table import APPROVED, AWAITING, COMPLETED, FAILED, PENDING, RETRY_WAIT
@@ -115,6 +115,10 @@ def _completed(event: ev.PhaseCompleted, state: State, plan: Plan) -> list[str]:
     return lines
 
 
+def _kept(event: ev.PhaseKept, state: State, plan: Plan) -> list[str]:
+    return [f"kept      {label(event.number, state)}  {unchanged_since(event.since)}"]
+
+
 def _failed(event: ev.PhaseFailed, state: State, plan: Plan) -> list[str]:
     final = f" ({event.why_final})" if event.why_final else ""
     return [
@@ -168,12 +172,14 @@ def _rejected(event: ev.GateRejected, state: State, plan: Plan) -> list[str]:
 
 
 def _skipped(event: ev.PhaseSkipped, state: State, plan: Plan) -> list[str]:
-    return [f"skipped   {label(event.number, state)}  by {event.by}: {event.why}"]
+    return [f"skipped   {label(event.number, state)}  {f'by {event.by}: ' if event.by else ''}{event.why}"]
 
 
 def _reset(event: ev.PhaseReset, state: State, plan: Plan) -> list[str]:
-    """Only what a person forgot on purpose: the rest is seen as it starts again."""
-    return [f"reset     {label(event.number, state)}  {event.why}"] if event.forgotten else []
+    """Only what a person forgot on purpose, or was found just now: the rest is seen as it starts again."""
+    if event.forgotten:
+        return [f"reset     {label(event.number, state)}  {event.why}"]
+    return [f"changed   {label(event.number, state)}  {event.why}"] if event.changed else []
 
 
 def _stopping(event: ev.RunStopping, state: State, plan: Plan) -> list[str]:
@@ -209,6 +215,7 @@ _TOLD: dict[type[ev.Event], Callable[..., list[str]]] = {
     ev.AttemptIntended: _intended,
     ev.AttemptWithdrawn: _withdrawn,
     ev.PhaseCompleted: _completed,
+    ev.PhaseKept: _kept,
     ev.PhaseFailed: _failed,
     ev.RetryScheduled: _retry,
     ev.PhaseRecovered: _found_dead,

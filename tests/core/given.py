@@ -8,6 +8,7 @@ from orchestrator.core import events as ev
 from orchestrator.core import observations as obs
 from orchestrator.core.actions import StartAttempt
 from orchestrator.core.agenda import Agenda, begins_anew
+from orchestrator.core.cachekey import NO_FILES, compared, digest, key_of
 from orchestrator.core.decide import decide, next_wake
 from orchestrator.core.draft import Decision, Mode
 from orchestrator.core.events import Event, PhaseEvent, Scope
@@ -77,6 +78,7 @@ class Case:
 
     def step(self, *batch: obs.Observation, after: float = 0.0) -> Decision:
         self.tick += after
+        self.agenda.hear(batch)
         decision = self.decide(*batch)
         self.commit(decision)
         return decision
@@ -94,6 +96,7 @@ class Case:
             return
         for number, before, after in moves:
             self.agenda.follow(number, before, after, self.state, self.moment)
+        self.agenda.ask(decision.actions)
         for number in decision.pressed:
             if number in self.agenda.watches:
                 self.agenda.press(number, self.moment.tick)
@@ -108,7 +111,10 @@ class Case:
         return StartAttempt(self.plan.order(an(number, attempt), "now", self.state.phase))
 
     def intends(self, number: int, attempt: int = 1) -> ev.AttemptIntended:
-        return ev.AttemptIntended(number, attempt, "a1", self.plan.key(number))
+        found = self.plan.ingredients(number, {}, NO_FILES, self.state.phase)
+        return ev.AttemptIntended(
+            number, attempt, "a1", key_of(number, found), compared(self.plan.specs[number], found)
+        )
 
     def after(self, seconds: float) -> str:
         return iso(self.moment.now + seconds)
@@ -122,8 +128,11 @@ def intended(number: int, attempt: int = 1) -> ev.AttemptIntended:
     return ev.AttemptIntended(number, attempt, "a1", "key")
 
 
+COMES = digest([{"n": 1}, ""])
+
+
 def completed(number: int, attempt: int = 1) -> ev.PhaseCompleted:
-    return ev.PhaseCompleted(number, attempt, 2.0, {"n": 1}, "its.log")
+    return ev.PhaseCompleted(number, attempt, 2.0, {"n": 1}, "its.log", yields=COMES)
 
 
 def failed(number: int, attempt: int = 1, code: str = "FAILED") -> ev.PhaseFailed:

@@ -5,6 +5,7 @@ import pytest
 from orchestrator.core import decide
 from orchestrator.core import events as ev
 from orchestrator.core import observations as obs
+from orchestrator.core.cachekey import NO_FILES
 from orchestrator.core.observations import Observation
 from tests.core.given import AGENT, FINE, Case, an, asked, run_asked
 
@@ -15,6 +16,7 @@ EXAMPLES = [
     obs.Interrupt("SIGINT", 130), asked("cancel"), run_asked(), obs.CheckpointMade(ORDER, "phase_9_x"),
     obs.CheckpointFailed(an(9), "RESOURCE", "why"), obs.Unrestored(9), obs.Restored(9, "phase_9_x"),
     obs.WentBack(ev.RolledBack("phase_9_x", "token", "ann", {}, {})), obs.FilesListed(9),
+    obs.Measured(9, NO_FILES),
 ]  # fmt: skip
 
 

@@ -2,12 +2,11 @@ from __future__ import annotations
 
 import re
 
-import pytest
-
 from orchestrator.core import events as ev
 from orchestrator.core.events import Scope
 from orchestrator.core.outcome import Failure
-from orchestrator.core.plan import BLOCKED, GOES_ON, KEEP, RUN, WAIT, Plan, Rules, Step, preview, stays_failed
+from orchestrator.core.plan import BLOCKED, GOES_ON, KEEP, RUN, WAIT, Plan, Rules, stays_failed
+from orchestrator.core.preview import Step, preview
 from orchestrator.core.spec import Limits, RetryRule
 from orchestrator.core.state import PhaseState, State
 from tests.core.given import NOW, Case, an, completed, failed, intended, iso, retrying, spec_of
@@ -115,9 +114,3 @@ def test_the_trace_names_the_run_and_the_attempt():
 def test_titles_are_for_the_journal():
     plan = Plan([spec_of(2, title="Two"), spec_of(-1)], Rules(), "")
     assert plan.titles() == {"-1": ["p-1", ""], "2": ["p2", "Two"]} and list(plan.titles()) == ["-1", "2"]
-
-
-@pytest.mark.parametrize("number", [1, 2])
-def test_the_key_of_a_phase_is_its_own(number):
-    plan = Case({1: (), 2: ()}).plan
-    assert plan.key(number) == plan.key(number) != plan.key(3 - number)

@@ -37,6 +37,7 @@ FULL = Spec(
     checkpoint=True,
     on_critical="rollback",
     cache=True,
+    when="params.year > 2024",
     digest="d",
     broken="no",
 )

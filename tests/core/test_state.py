@@ -5,6 +5,7 @@ import json
 import pytest
 
 from orchestrator.core import events as ev
+from orchestrator.core.cachekey import Made
 from orchestrator.core.events import Scope
 from orchestrator.core.names import AttemptId, iso
 from orchestrator.core.outcome import Failure
@@ -21,9 +22,10 @@ from orchestrator.core.state import (
     phase_document,
     run_document,
 )
-from tests.core.given import AGENT, ME, NOW, completed, failed, intended, retrying, run_started
+from tests.core.given import AGENT, COMES, ME, NOW, completed, failed, intended, retrying, run_started
 
 AT = iso(NOW)
+_OF_NEW_RUNS = ("due", "params", "force")
 LOST = Failure("INTERRUPTED", "its agent is gone", log="3.log")
 
 
@@ -51,6 +53,7 @@ def test_an_intended_attempt_is_starting_with_its_agent_and_key():
         agent="a1",
         inputs_hash="key",
         name="p3",
+        made=Made("key", {}),
     )
 
 
@@ -58,6 +61,7 @@ def test_a_completed_one_has_its_result_and_nobody_who_owns_it():
     assert fold(intended(3), ev.AttemptStarted(3, 1, 30, 3), completed(3)) == PhaseState(
         status="completed", started_at=AT, finished_at=AT, duration_seconds=2.0, attempt=1, attempts=1, inputs_hash="key",
         outputs={"result": {"n": 1}}, log="its.log", name="p3", durations=(2.0,),
+        made=Made("key", {}, yields=COMES),
     )  # fmt: skip
 
 
@@ -146,7 +150,8 @@ def test_a_new_run_remembers_what_phases_are_called_and_counts_their_attempts_on
         run_started(), ev.PlanAdopted("d", {"3": ["index", "The index"]}), intended(3, 4), intended(5), completed(3, 4)
     )
     state.apply(run_started(run="r2"), NOW)
-    assert state.phase(3) == PhaseState(name="index", title="The index", attempt=4, durations=(2.0,))
+    made = Made("key", {}, yields=COMES, run="r1", result={"n": 1})
+    assert state.phase(3) == PhaseState(name="index", title="The index", attempt=4, durations=(2.0,), made=made)
     assert state.live == set(), "a new run has nothing in hand, whatever the last one left"
     assert (state.run.id, state.run.calls, state.run.due) == ("r2", 1, "now")
 
@@ -154,7 +159,7 @@ def test_a_new_run_remembers_what_phases_are_called_and_counts_their_attempts_on
 def test_a_run_that_goes_on_keeps_its_id_and_its_phases():
     state = state_of(run_started(), ev.RunStopping("SIGINT", 130), ev.RunEnded("cancelled", 130))
     assert (state.run.verdict, state.run.exit_code, state.run.stopping) == ("cancelled", 130, "SIGINT")
-    fields = {name: value for name, value in run_started(jobs=8).__dict__.items() if name != "due"}
+    fields = {name: value for name, value in run_started(jobs=8).__dict__.items() if name not in _OF_NEW_RUNS}
     state.apply(ev.RunContinued(**fields), NOW + 5)
     run = state.run
     assert (run.id, run.calls, run.jobs, run.started_at, run.continued_at) == ("r1", 2, 8, AT, iso(NOW + 5))

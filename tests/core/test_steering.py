@@ -11,7 +11,7 @@ from orchestrator.core.draft import Draft
 from orchestrator.core.eta import estimate
 from orchestrator.core.events import Event, Scope
 from orchestrator.core.outcome import Failure
-from orchestrator.core.plan import preview
+from orchestrator.core.preview import preview
 from orchestrator.core.state import PhaseState, from_document, phase_document, run_document
 from tests.core.given import FINE, NOW, Case, an, completed, failed, intended, retrying, run_asked, run_started
 
@@ -23,7 +23,7 @@ def given(starts: bool = True) -> Case:
     needs: dict[int, tuple[int, ...]] = {**dict.fromkeys(range(1, 8), ()), 6: (5,), 8: (6,)}
     case = Case(needs, starts=starts)
     case.given(intended(1), completed(1), intended(2), failed(2), intended(3), retrying(3), ev.PhaseCancelled(4, "bob"))
-    return case.given(ev.PhaseSkipped(7, "bob", "old")).live(5)
+    return case.given(ev.PhaseSkipped(7, "old", "bob")).live(5)
 
 
 def asked(verb: str, number: int | None = None, *options: str, why: str = "") -> obs.Asked:
@@ -144,7 +144,7 @@ def test_no_time_is_told_of_a_paused_run():
     ],
 )
 def test_skip(number, accepted, text, starts):
-    noted = (ev.PhaseSkipped(number, "ann", "by hand"),) if "counts as done" in text else ()
+    noted = (ev.PhaseSkipped(number, "by hand", "ann"),) if "counts as done" in text else ()
     assert ask(given(starts), "skip", number, why="by hand") == (accepted, text, noted)
 
 
@@ -174,7 +174,7 @@ def test_a_skip_is_taken_back_and_forgotten_by_a_new_run():
 def test_a_skipped_phase_takes_no_time():
     case = Case({1: (), 2: ()}).given(intended(1), completed(1), run_started(run="r2"))
     both = estimate(case.plan, case.state, Scope(), 1, NOW)
-    one = estimate(case.plan, case.given(ev.PhaseSkipped(1, "ann", "so")).state, Scope(), 1, NOW)
+    one = estimate(case.plan, case.given(ev.PhaseSkipped(1, "so", "ann")).state, Scope(), 1, NOW)
     assert both and one and one.likely < 0.7 * both.likely
 
 

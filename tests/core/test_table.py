@@ -23,6 +23,7 @@ MOVES = {
     "StopRequested": (LIVE, "stopping"),
     "AttemptWithdrawn": (LIVE, "pending"),
     "PhaseCompleted": (LIVE, "completed"),
+    "PhaseKept": ({"pending"}, "completed"),
     "RetryScheduled": (LIVE, "retry_wait"),
     "PhaseFailed": (LIVE, "failed"),
     "PhaseRecovered": (LIVE, "failed"),

@@ -7,7 +7,7 @@ from orchestrator.core import events as ev
 from orchestrator.core import observations as obs
 from orchestrator.core.decide import is_over
 from orchestrator.core.outcome import EXITED, NEVER_STARTED, Failure, Outcome
-from orchestrator.core.plan import CHECKPOINT_SECONDS
+from orchestrator.core.plan import CHECKPOINT_SECONDS, READING
 from orchestrator.core.reconcile import reconcile
 from orchestrator.core.table import FAILED, PENDING
 from tests.core.given import FINE, Case, an, asked, failing, run_asked
@@ -83,7 +83,7 @@ def test_what_was_cancelled_meanwhile_is_not_started(news):
 
 
 def test_the_net_gives_a_checkpoint_its_time():
-    assert case().plan.net_seconds(1) == case().plan.net_seconds(2) + CHECKPOINT_SECONDS
+    assert case().plan.net_seconds(1) == case().plan.net_seconds(2) + CHECKPOINT_SECONDS + READING
 
 
 # ---- it fails for good

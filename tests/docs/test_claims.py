@@ -54,7 +54,7 @@ def test_every_key_has_a_section_with_an_example_that_uses_it() -> None:
 def test_every_setting_is_in_the_table_with_its_default() -> None:
     told = {row[0].strip().strip("`"): row[1] for row in rows(USAGE, "setting")}
     plain = [setting for setting in SETTINGS if not setting.name.startswith("retry.")]
-    assert set(told) - {name for name in told if name.startswith(("retry.", "pools."))} == {
+    assert set(told) - {name for name in told if name.startswith(("retry.", "pools.", "params."))} == {
         setting.name for setting in plain
     }
     for setting in plain:

@@ -42,7 +42,8 @@ def of_two_segments(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store, attempt = store_of(system, segment_bytes=600), 0
     while len(bases(system)) < 2:
         attempt += 1
-        commit_all(store, [*([opening(3)] if attempt == 1 else []), *turns(1, attempt)])
+        commit_all(store, [*([opening(3)] if attempt == 1 else []), *turns(1, attempt)], settle=False)
+        store.settle(NOW + attempt)  # so that a segment ends with a whole life
     commit_all(store, [decision(intended(1, attempt + 1)), decision(completed(1, attempt + 1))])
     store.close()
     assert len(segments(system)) == 2
@@ -364,7 +365,7 @@ def test_of_very_many_damaged_lines_the_first_are_named(tmp_path):
 
 
 def test_a_damaged_line_that_names_several_phases_is_about_all_of_them(system):
-    add(system, completed(2), intended(3))
+    add(system, intended(3), completed(2))
     both(system, 5)
     named = [flaw for flaw in judged(system).flaws if flaw.line]
     assert "; it seems to be about phases 2, 3" in named[0].why

@@ -1,0 +1,60 @@
+"""Judging: whether what a phase made before may stand, once all that it needs is done; nothing is run for what stands.
+
+What the disk says comes as an observation. A phase of which that is not known yet is looked at first; one that has
+changed is reset, with the first difference as the reason, and then waits for a slot like any other.
+"""
+
+from __future__ import annotations
+
+from orchestrator.core import events as ev
+from orchestrator.core.cachekey import NO_FILES, Material
+from orchestrator.core.draft import Draft
+from orchestrator.core.plan import KEEP, RUN, SKIP
+from orchestrator.core.table import PENDING, SKIPPED
+
+
+def judge(draft: Draft) -> None:
+    """All of which enough is known; of the others the files are looked at."""
+    known = [number for number in draft.materials if number in draft.plan.specs and number in draft.agenda.scope]
+    for number in sorted(known, key=draft.plan.rank.__getitem__):
+        phase = draft.phase(number)
+        if phase.is_done and draft.plan.is_judged(number, phase):
+            _judge_done(draft, number)
+        elif phase.status == PENDING and draft.plan.is_judged(number, phase) and not _open_need(draft, number):
+            _judge_pending(draft, number, draft.materials[number])
+    for number in draft.unjudged():
+        if draft.plan.has_files(number, draft.phase(number).made):
+            draft.look(number)
+        else:
+            _judge_pending(draft, number, NO_FILES)
+
+
+def _open_need(draft: Draft, number: int) -> int | None:
+    return next((need for need in draft.plan.needs[number] if not draft.phase(need).is_done), None)
+
+
+def _judge_done(draft: Draft, number: int) -> None:
+    need = _open_need(draft, number)
+    if need is not None and need in draft.agenda.scope:
+        draft.reason = "what it needs is not done any more"
+        draft.note(ev.PhaseReset(number, f"phase {need} is run again", keeps=True))
+        return
+    weighed = draft.plan.weigh(number, draft.phase(number), draft.params, draft.materials[number], draft.phase)
+    draft.reason = "it was compared with what it was made of"
+    if weighed.what == RUN:
+        keeps = draft.phase(number).status == SKIPPED
+        draft.note(ev.PhaseReset(number, weighed.why, changed=not keeps, keeps=keeps))
+    elif weighed.what == SKIP and draft.phase(number).status != SKIPPED:
+        draft.note(ev.PhaseReset(number, weighed.why, keeps=True))
+        draft.note(ev.PhaseSkipped(number, weighed.why))
+
+
+def _judge_pending(draft: Draft, number: int, material: Material) -> None:
+    weighed = draft.plan.weigh(number, draft.phase(number), draft.params, material, draft.phase)
+    draft.reason = "it was compared with what it was made of"
+    if weighed.what == SKIP:
+        draft.note(ev.PhaseSkipped(number, weighed.why))
+    elif weighed.what == KEEP:
+        draft.note(ev.PhaseKept(number, weighed.why or draft.state.run.id))
+    else:
+        draft.note(ev.PhaseReset(number, weighed.why, changed=True))
