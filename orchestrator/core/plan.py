@@ -41,6 +41,7 @@ class Step(Value):
     name: str
     what: str
     why: str
+    gates: tuple[int, ...] = ()  # whose approval has to come before it is done
 
 
 class Plan:
@@ -111,7 +112,8 @@ def preview(plan: Plan, state: State, scope: Scope, *, new: bool = False, force:
     for number in graph.order(plan.needs):
         spec = plan.specs[number]
         what, why = _preview_one(plan, state.phase(number), number, scope, steps, new=new, force=force)
-        steps[number] = Step(number, spec.name, what, why)
+        gates = _gates(plan, state.phase(number), number, what, steps, new=new)
+        steps[number] = Step(number, spec.name, what, why, gates)
     return [steps[number] for number in sorted(steps)]
 
 
@@ -130,8 +132,8 @@ def _preview_one(
     held = [need for need in plan.needs[number] if not _will_be_done(steps[need], plan, need)]
     if held:
         return BLOCKED, "needs " + ", ".join(f"{need} ({steps[need].why})" for need in held[:3])
-    if asking := [need for need in plan.needs[number] if _will_ask(plan, steps[need])]:
-        return WAIT, f"until {' and '.join(map(str, asking[:3]))} {'is' if len(asking) == 1 else 'are'} approved"
+    if above := _gates_above(plan, number, steps):
+        return WAIT, f"until {' and '.join(map(str, above[:3]))} {'is' if len(above) == 1 else 'are'} approved"
     if plan.specs[number].broken:
         return RUN, plan.specs[number].broken
     what, why = _preview_run(plan, number, phase, done=done, new=new)
@@ -158,11 +160,17 @@ def _will_be_done(step: Step, plan: Plan, number: int) -> bool:
     return step.what != BLOCKED and not plan.specs[number].broken
 
 
-def _will_ask(plan: Plan, step: Step) -> bool:
-    """Whether a person has a word to say before it counts as done."""
-    if step.what == WAIT:
-        return not step.why.startswith("retry due")
-    return step.what == RUN and plan.asks_afterwards(step.number) is not None
+def _gates(
+    plan: Plan, phase: PhaseState, number: int, what: str, steps: dict[int, Step], *, new: bool
+) -> tuple[int, ...]:
+    if what in (KEEP, BLOCKED):
+        return ()
+    asks = plan.asks_first(number, _BLANK if new else phase) or plan.asks_afterwards(number) is not None
+    return (number,) if asks or phase.status == AWAITING else _gates_above(plan, number, steps)
+
+
+def _gates_above(plan: Plan, number: int, steps: dict[int, Step]) -> tuple[int, ...]:
+    return tuple(sorted({gate for need in plan.needs[number] for gate in steps[need].gates}))
 
 
 _BLANK = PhaseState()

@@ -8,7 +8,7 @@ from typing import Any
 from orchestrator.core import events as ev
 from orchestrator.core import table
 from orchestrator.core.events import Event, PhaseEvent, Scope
-from orchestrator.core.gate import APPROVED, BEFORE, REJECTED, Approval, Gate
+from orchestrator.core.gate import APPROVED, REJECTED, Approval, Gate, answered, leave
 from orchestrator.core.names import AttemptId, Identity, iso
 from orchestrator.core.outcome import Failure
 from orchestrator.core.value import Value
@@ -208,7 +208,7 @@ def _cancelled(phase: PhaseState, event: ev.PhaseCancelled, at: str) -> dict[str
         "duration_seconds": event.duration_seconds,
         "retry_at": None,
         "why": event.why,
-        "gate": _unanswered_no_more(phase),
+        "gate": answered(phase.gate),
     }
 
 
@@ -229,22 +229,10 @@ def _rejected(phase: PhaseState, event: ev.GateRejected, at: str) -> dict[str, A
     }  # fmt: skip
 
 
-def _unanswered_no_more(phase: PhaseState) -> Gate | None:
-    """Nobody waits for the answer any more."""
-    return None if phase.gate is None or phase.gate.waits else phase.gate
-
-
-def _kept_approval(phase: PhaseState) -> Gate | None:
-    """Leave to run holds until it is done, over any number of tries."""
-    gate = phase.gate
-    keeps = gate is not None and gate.when == BEFORE and gate.verdict == APPROVED and not phase.is_done
-    return gate if keeps else None
-
-
 def _skipped(phase: PhaseState, event: ev.PhaseSkipped, at: str) -> dict[str, Any]:
     return {
         "finished_at": at, "duration_seconds": None, "retry_at": None, "retry_delay_seconds": None, "outputs": None,
-        "why": f"skipped by {event.by}: {event.why}", "gate": _unanswered_no_more(phase),
+        "why": f"skipped by {event.by}: {event.why}", "gate": answered(phase.gate),
     }  # fmt: skip
 
 
@@ -254,7 +242,8 @@ def _reset(phase: PhaseState, event: ev.PhaseReset, at: str) -> dict[str, Any]:
         return {**blank, "why": event.why}
     return {
         "failures": 0, "retry_count": 0, "interruptions": event.interruptions, "retry_at": None,
-        "retry_delay_seconds": None, "outputs": None, "why": event.why, "gate": _kept_approval(phase),
+        "retry_delay_seconds": None, "outputs": None, "why": event.why,
+        "gate": None if phase.is_done else leave(phase.gate),
     }  # fmt: skip
 
 
