@@ -82,6 +82,16 @@ def opened(approval: Approval, run: str, plan: str, now: float, result: Any = No
     )
 
 
+def answered(gate: Gate | None) -> Gate | None:
+    """Nobody waits for the answer any more: one that was given is remembered."""
+    return None if gate is None or gate.waits else gate
+
+
+def leave(gate: Gate | None) -> Gate | None:
+    """To run, once it was given: it holds for all tries."""
+    return gate if gate is not None and gate.when == BEFORE and gate.verdict == APPROVED else None
+
+
 def ways(number: int) -> str:
     """What to type."""
     return f"`orch approve {number}`, or `orch reject {number} --why ...`"

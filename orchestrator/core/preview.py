@@ -35,6 +35,7 @@ class Step(Value):
     what: str
     why: str
     changed: Difference | None = None  # the first
+    gates: tuple[int, ...] = ()  # whose approval has to come before it is done
 
 
 _UNTOLD = (RUN, WAIT, DEPENDS, GOES_ON)  # of these nobody knows yet what will come out
@@ -64,8 +65,19 @@ class _Preview:
         self._after: dict[int, PhaseState] = {}  # as they will be, where nothing runs
 
     def see(self, number: int) -> None:
-        what, why, changed = self._seen(number, at_the_start(self.state, number, self.new))
-        self.steps[number] = Step(number, self.plan.specs[number].name, what, why, changed)
+        phase = at_the_start(self.state, number, self.new)
+        what, why, changed = self._seen(number, phase)
+        gates = self._gates(phase, number, what)
+        self.steps[number] = Step(number, self.plan.specs[number].name, what, why, changed, gates)
+
+    def _gates(self, phase: PhaseState, number: int, what: str) -> tuple[int, ...]:
+        if what in (KEEP, BLOCKED, SKIP):
+            return ()
+        asks = self.plan.asks_first(number, phase) or self.plan.asks_afterwards(number) is not None
+        return (number,) if asks or phase.status == AWAITING else self._gates_above(number)
+
+    def _gates_above(self, number: int) -> tuple[int, ...]:
+        return tuple(sorted({gate for need in self.plan.needs[number] for gate in self.steps[need].gates}))
 
     def _seen(self, number: int, phase: PhaseState) -> tuple[str, str, Difference | None]:
         self._after[number] = phase
@@ -81,9 +93,9 @@ class _Preview:
         held = [need for need in self.plan.needs[number] if not _will_be_done(self.steps[need], self.plan, need)]
         if held:
             return BLOCKED, "needs " + ", ".join(f"{need} ({self.steps[need].why})" for need in held[:3]), None
-        if asking := [need for need in self.plan.needs[number] if _will_ask(self.plan, self.steps[need])]:
-            are = "is" if len(asking) == 1 else "are"
-            return WAIT, f"until {' and '.join(map(str, asking[:3]))} {are} approved", None
+        if above := self._gates_above(number):
+            are = "is" if len(above) == 1 else "are"
+            return WAIT, f"until {' and '.join(map(str, above[:3]))} {are} approved", None
         if self.plan.specs[number].broken and not phase.is_done:
             return RUN, self.plan.specs[number].broken, None
         if judged or self.plan.specs[number].when:
@@ -141,10 +153,3 @@ def _will_be_done(step: Step, plan: Plan, number: int) -> bool:
     if step.what == KEEP:
         return not step.why.startswith("outside the range") or step.why.endswith("done")
     return step.what != BLOCKED and not plan.specs[number].broken
-
-
-def _will_ask(plan: Plan, step: Step) -> bool:
-    """Whether a person has a word to say before it counts as done."""
-    if step.what == WAIT:
-        return not step.why.startswith("retry due")
-    return step.what == RUN and plan.asks_afterwards(step.number) is not None

@@ -9,7 +9,7 @@ from orchestrator.core import events as ev
 from orchestrator.core import table
 from orchestrator.core.cachekey import RECIPE, Made, digest
 from orchestrator.core.events import Event, PhaseEvent, Scope
-from orchestrator.core.gate import APPROVED, BEFORE, REJECTED, Approval, Gate
+from orchestrator.core.gate import APPROVED, REJECTED, Approval, Gate, answered, leave
 from orchestrator.core.item import Item, item, number_of, phase_of
 from orchestrator.core.names import AttemptId, Identity, iso
 from orchestrator.core.outcome import Failure
@@ -267,7 +267,7 @@ def _cancelled(phase: PhaseState, event: ev.PhaseCancelled, at: str) -> dict[str
         "duration_seconds": event.duration_seconds,
         "retry_at": None,
         "why": event.why,
-        "gate": _unanswered_no_more(phase),
+        "gate": answered(phase.gate),
     }
 
 
@@ -288,22 +288,10 @@ def _rejected(phase: PhaseState, event: ev.GateRejected, at: str) -> dict[str, A
     }  # fmt: skip
 
 
-def _unanswered_no_more(phase: PhaseState) -> Gate | None:
-    """Nobody waits for the answer any more."""
-    return None if phase.gate is None or phase.gate.waits else phase.gate
-
-
-def _kept_approval(phase: PhaseState) -> Gate | None:
-    """Leave to run holds until it is done, over any number of tries."""
-    gate = phase.gate
-    keeps = gate is not None and gate.when == BEFORE and gate.verdict == APPROVED and not phase.is_done
-    return gate if keeps else None
-
-
 def _skipped(phase: PhaseState, event: ev.PhaseSkipped, at: str) -> dict[str, Any]:
     return {
         "finished_at": at, "duration_seconds": None, "retry_at": None, "retry_delay_seconds": None, "outputs": None,
-        "why": f"skipped by {event.by}: {event.why}" if event.by else event.why, "gate": _unanswered_no_more(phase),
+        "why": f"skipped by {event.by}: {event.why}" if event.by else event.why, "gate": answered(phase.gate),
     }  # fmt: skip
 
 
@@ -314,7 +302,8 @@ def _reset(phase: PhaseState, event: ev.PhaseReset, at: str) -> dict[str, Any]:
     return {
         "items": None if event.items is None else phase.items,
         "failures": 0, "retry_count": 0, "interruptions": event.interruptions, "retry_at": None,
-        "retry_delay_seconds": None, "outputs": None, "why": event.why, "gate": _kept_approval(phase),
+        "retry_delay_seconds": None, "outputs": None, "why": event.why,
+        "gate": None if phase.is_done else leave(phase.gate),
         # cut off by others, it goes on with the tries that it had: what they left is nothing to go back to
         "checkpoint": phase.checkpoint if event.interruptions else None,
         "made": may_be_kept(phase) if event.keeps else None,

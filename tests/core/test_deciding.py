@@ -376,6 +376,8 @@ def test_what_a_run_would_do_says_where_a_person_is_asked():
     steps = {step.number: (step.what, step.why) for step in preview(gated(BEFORE).plan, gated().state, Scope())}
     assert steps[1] == ("wait", "asks for approval before it runs")
     assert steps[2] == ("wait", "until 1 is approved") and steps[3][0] == "run"
+    chain = Case({1: (), 2: (), 3: (1, 2), 4: (3,)}, keys={n: {"approval": AFTER} for n in (1, 2)})
+    assert [step.why for step in preview(chain.plan, chain.state, Scope())][2:] == ["until 1 and 2 are approved"] * 2
     steps = {step.number: (step.what, step.why) for step in preview(gated().plan, gated().state, Scope())}
     assert steps[1] == ("run", "not run yet") and steps[2] == ("wait", "until 1 is approved")
     case = until_it_waits(Approval(who=("ann",)))

@@ -167,7 +167,7 @@ class SimAgent:
             return
         if not self.untaken.is_safe:
             return
-        self.alive = False
+        self.alive, self.died_at = False, self.world.time
         keep = () if self.untaken.is_empty else ("outcomes", "agent.log")
         for connection in self.connections:
             connection.close()

@@ -372,6 +372,8 @@ class Ledger:
         elif isinstance(event, ev.GateRejected):
             self.rejected.add(event.number)
             self.finished.discard(event.number)
+        elif isinstance(event, ev.PhaseCancelled):
+            self.finished.discard(event.number)  # what had waited for a person
         elif isinstance(event, ev.PhaseSkipped):
             self.rejected.discard(event.number)
             self.skipped.add(event.number)

@@ -10,7 +10,7 @@ import pytest
 from orchestrator import app, engine
 from orchestrator.bridge import survey
 from orchestrator.core import actions as act
-from orchestrator.core import decide, table
+from orchestrator.core import decide, deciding, table
 from orchestrator.core import observations as obs
 from orchestrator.core.draft import Decision, Draft
 from orchestrator.core.outcome import NEVER_STARTED, Failure
@@ -74,10 +74,13 @@ def deadlines_come_first(patch: pytest.MonkeyPatch) -> None:
     def judge(plan: Any, state: State, agenda: Any, batch: Any, moment: Any, mode: Any) -> Decision:
         draft = Draft(plan, state, agenda, moment, mode)
         decide._cast_net(draft)
+        deciding.expire(draft)
         for seen in sorted(batch, key=decide._precedence):
             decide._HANDLERS[type(seen)](draft, seen)
         if mode.starts and not draft.opened and not draft.stopping and not draft.is_over:
-            decide._start_what_is_due(draft)
+            deciding.open_before(draft)
+            if not draft.paused:
+                decide._start_what_is_due(draft)
         if mode.starts and not draft.opened and not draft.ended:
             decide._end_if_over(draft)
         return draft.decision()
@@ -112,6 +115,27 @@ def older_attempts_are_left_alone(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Draft, "do", do)
 
 
+def the_deadline_of_a_gate_is_nobodys(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Draft, "gates_due", lambda self: [])
+
+
+def a_no_is_forgotten(patch: pytest.MonkeyPatch) -> None:
+    """By the next call of `orch run`."""
+    right = decide.stays_failed
+    patch.setattr(decide, "stays_failed", lambda plan, n, phase: "" if phase.gate else right(plan, n, phase))
+
+
+def a_pause_holds_nothing_back(patch: pytest.MonkeyPatch) -> None:
+    """What asks for approval first comes before what is due: there it starts anyway."""
+    right = deciding.open_before
+
+    def opens_and_starts(draft: Draft) -> None:
+        right(draft)
+        decide._start_what_is_due(draft)
+
+    patch.setattr(deciding, "open_before", opens_and_starts)
+
+
 PLANTED: dict[Plant, tuple[str, ...]] = {
     stopping_is_no_state: (rules.END_SEEN, rules.ONE_ALIVE),
     a_line_for_every_event: (rules.ONE_LINE, rules.ACKNOWLEDGED),
@@ -121,6 +145,9 @@ PLANTED: dict[Plant, tuple[str, ...]] = {
     over_is_asked_before_the_news_is_read: (rules.ASKS, rules.OWNED),
     a_due_retry_without_a_slot_wakes: (SPIN,),
     older_attempts_are_left_alone: (rules.GHOSTS,),
+    the_deadline_of_a_gate_is_nobodys: (SPIN, rules.GATES),
+    a_no_is_forgotten: (rules.GATES,),
+    a_pause_holds_nothing_back: (rules.PAUSED,),
 }
 
 

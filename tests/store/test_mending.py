@@ -293,8 +293,12 @@ def test_lines_behind_the_damage_are_used_also_those_of_the_next_segment(compact
     assert "whole lines behind the damage: of the phases that it concerns, 1 is" in lost.repair
     others = [flaw for flaw in verdict.flaws if not flaw.line]
     assert others and all("more is lost than need be" in flaw.why for flaw in others)
-    state = repaired(compacted)
-    assert seen(state)[1] == truth[1]
+    found = repaired(compacted).phases
+    # How long it took stood in the lost line, or not: where a segment ends depends on how long a snapshot is.
+    assert {n: phase.replace(durations=()) for n, phase in found.items()} == {
+        n: phase.replace(durations=())
+        for n, phase in truth[1].items()  # type: ignore[attr-defined]
+    }
 
 
 def test_behind_a_segment_that_cannot_be_read_nothing_can_be_told_from_damage_until_a_line_has_a_neighbour(compacted):

@@ -270,7 +270,7 @@ def test_a_newer_format_is_refused_by_name_and_not_touched(history, system):
 def test_a_reader_looks_again_when_the_journal_was_compacted_meanwhile(system, monkeypatch, when, times):
     store = store_of(system, segment_bytes=500)
     commit_all(store, [opening(), *turns(1, 1)])
-    attempts = iter(range(2, 99))
+    decisions = (one for attempt in range(2, 99) for one in turns(1, attempt))
 
     def compact() -> None:
         for _ in range(times):
