@@ -169,7 +169,7 @@ def test_environment_folder_and_limits(project: Project) -> None:
         {"number": 1, "name": "env", "run": "env > env.txt; pwd -P > pwd.txt", "needs": [], "env": {"LEVEL": "9"}},
         {"number": 2, "name": "cwd", "run": "pwd -P > here.txt", "needs": [], "cwd": "data"},
         {"number": 3, "name": "limits", "run": "ulimit -n > files.txt", "needs": [], "limits": {"open_files": 77}},
-        {"number": 4, "name": "memory", "needs": [], "limits": {"memory": "200MB"},
+        {"number": 4, "name": "memory", "needs": [], "limits": {"memory": "200MB"}, "retries": 0,
          "run": ["python3", "-c", "x = bytearray(10**9)"]},
     )  # fmt: skip
     ended = project.orch("run", env={"SEEN": "from the caller"})
@@ -185,6 +185,7 @@ def test_environment_folder_and_limits(project: Project) -> None:
     assert project.lines("data/here.txt") == [str(project.root / "data")]
     assert project.lines("files.txt") == ["77"]
     assert "MemoryError" in project.orch("logs", "4").out
+    assert project.errors()[4]["code"] == "RESOURCE"
 
 
 def test_what_was_taken_over_is_not_started_twice(project: Project) -> None:
