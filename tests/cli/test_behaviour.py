@@ -186,6 +186,7 @@ def test_environment_folder_and_limits(project: Project) -> None:
     assert project.lines("data/here.txt") == [str(project.root / "data")]
     assert project.lines("files.txt") == ["77"]
     assert "MemoryError" in project.orch("logs", "4").out
+    assert project.errors()[4]["code"] == "RESOURCE"
 
 
 def test_what_was_taken_over_is_not_started_twice(project: Project) -> None:
