@@ -12,7 +12,7 @@ from orchestrator.core.actions import Measure, StartAttempt
 from orchestrator.core.cachekey import NO_FILES, Difference, Material, digest
 from orchestrator.core.outcome import EXITED, Outcome
 from orchestrator.core.preview import preview
-from tests.core.given import FINE, Case, an, run_asked
+from tests.core.given import FINE, Case, an, run_asked, run_started
 
 FILES = {"inputs": ("data",), "outputs": ("out",), "cache": True}
 SEEN = Material("in", "out")
@@ -53,6 +53,10 @@ def goes_on(case: Case, materials: dict[int, Material], **asked: Any):
     case.step(run_asked(**asked))
     found = [measured(question.number, materials.get(question.number, SEEN)) for question in questions]
     return case.step(*found) if not asked.get("force") else case.step()
+
+
+def run_asked_event() -> ev.RunContinued:
+    return ev.RunContinued(*(run_started().__dict__[name] for name in ev.RunContinued._fields))
 
 
 def test_an_attempt_with_declared_inputs_is_begun_when_they_were_looked_at():
@@ -123,6 +127,28 @@ def test_what_depends_on_it_is_judged_when_it_has_come_out(outcome, follows):
     ended = case.step(obs.Ended(an(1, 2), outcome))
     assert (told(ended), asked_for(ended)) == (["PhaseCompleted 1"], [2])
     assert [*told(ended), *told(case.step(measured(2)))][:2] == follows
+
+
+def test_in_a_new_run_what_depends_on_what_runs_is_judged_when_that_has_come_out():
+    case = done_once({1: (), 2: (1,)})
+    assert told(goes_on(case, {1: CHANGED}, new=True)) == ["PhaseReset 1", "AttemptIntended 1"]
+    assert asked_for(case.step(obs.Ended(an(1, 2, "r2"), DONE))) == [2]
+    assert case.step(measured(2)).events[0] == ev.PhaseKept(2, "r1")
+
+
+def test_what_is_to_be_judged_wakes_the_loop():
+    case = done_once({1: ()})
+    case.given(run_asked_event(), ev.PhaseReset(1, "again", keeps=True))
+    assert case.wake() == 0.0 and asked_for(case.step()) == [1]
+
+
+def test_nothing_starts_and_nothing_ends_while_it_is_being_judged():
+    only_outputs = {"outputs": ("out",), "cache": True}
+    case = done_once({1: (), 2: (1,)}, {1: FILES, 2: only_outputs})
+    goes_on(case, {1: CHANGED})
+    assert asked_for(case.step(obs.Ended(an(1, 2), DONE))) == [2]
+    assert case.step().is_empty and case.wake() == 3600.0
+    assert told(case.step(measured(2, Material("", "out")))) == ["PhaseKept 2"]
 
 
 def test_without_declared_files_only_what_it_needs_is_compared_and_only_within_its_run():

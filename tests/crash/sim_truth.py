@@ -25,7 +25,7 @@ WRITTEN_FIRST = "written down, then done (§5.1)"
 ACKNOWLEDGED = "what was acknowledged is there after any crash (§5.1)"
 UNDAMAGED = "a crash damages nothing (§5.3)"
 FOLD = "state.json is the fold of the journal (§5.2)"
-FINAL = "what is finished is not run again, and never made worse (§5.6)"
+FINAL = "what is finished is not run again, unless what it needs comes out otherwise, and never made worse (§5.6)"
 STARTED = "what has started is never forgotten (§5.6)"
 OUTCOME = "an outcome that was written down is not lost (§5.5)"
 TRUE_END = "an end is recorded as it was (§4)"
@@ -80,6 +80,7 @@ class Ledger:
         self.charges: Counter[int] = Counter()  # tries used up since the last reset
         self.interruptions: Counter[int] = Counter()
         self.finished: set[int] = set()  # in this run
+        self.judged: set[int] = set()  # of these, those that something they need is run again for
         self.answers: Counter[str] = Counter()
         self.held: set[int] = set()  # somebody cancelled it, and nobody took that back
         self.skipped: set[int] = set()  # the same of a skip
@@ -177,7 +178,7 @@ class Ledger:
             raise self.breaks(NEEDS, f"{number} is intended, and {missing} are not done")
         if len(state.live) + 1 > self.mode.jobs:
             raise self.breaks(JOBS, f"{number} is intended, {len(state.live)} of {self.mode.jobs} are busy")
-        if number in self.finished:
+        if number in self.finished | self.judged:
             raise self.breaks(FINAL, f"{number} is intended, and was finished in this run")
         if event.attempt != state.phase(number).attempt + 1:
             raise self.breaks(STARTED, f"attempt {number}.{event.attempt} follows {state.phase(number).attempt}")
@@ -299,10 +300,22 @@ class Ledger:
     _check_GatePassed = _check_GateApproved = _check_GateRejected = _check_decided
 
     def _check_PhaseReset(self, event: ev.PhaseReset) -> None:
-        if event.number in self.rejected and event.why.startswith("it was"):
-            raise self.breaks(GATES, f"{event.number} was rejected, and is run again by itself")
-        if event.number in self.finished and event.why != "--force" and event.items is None and not event.forgotten:
-            raise self.breaks(FINAL, f"{event.number} was finished, and is reset: {event.why}")
+        number, phase = event.number, self.state.phase(event.number)
+        if number in self.rejected and event.why.startswith("it was"):
+            raise self.breaks(GATES, f"{number} was rejected, and is run again by itself")
+        if event.items is not None or event.forgotten:
+            return  # a person, or the next call of what fans out
+        if number not in self.finished | self.judged or event.why == "--force":
+            return
+        needs = {need: self.state.phase(need) for need in self.plan.needs[number]}
+        if event.keeps and all(need.is_done for need in needs.values()):
+            raise self.breaks(FINAL, f"{number} is to be judged, and all that it needs is done: {event.why}")
+        made = phase.made.of if phase.made else {}
+        same = all(
+            made.get(f"needs.{n}") == need.made.yields for n, need in needs.items() if need.is_done and need.made
+        )
+        if not event.keeps and (not event.changed or same):
+            raise self.breaks(FINAL, f"{number} was finished, and is reset: {event.why}")
 
     # ---- what fans out
 
@@ -340,15 +353,9 @@ class Ledger:
         number = getattr(event, "number", None)
         if isinstance(event, ev.RunStarted):
             for kept in (
-                self.charges,
-                self.interruptions,
-                self.finished,
-                self.due,
-                self.held,
-                self.skipped,
-                self.rejected,
-                self.gates,
-            ):
+                self.charges, self.interruptions, self.finished, self.judged, self.due, self.held, self.skipped,
+                self.rejected, self.gates,
+            ):  # fmt: skip
                 kept.clear()
         elif isinstance(event, ev.RunContinued):
             self.held.clear()
@@ -372,6 +379,9 @@ class Ledger:
         elif isinstance(event, ev.GateRejected):
             self.rejected.add(event.number)
             self.finished.discard(event.number)
+        elif isinstance(event, ev.PhaseKept):
+            self.judged.discard(event.number)
+            self.finished.add(event.number)
         elif isinstance(event, ev.PhaseCancelled):
             self.finished.discard(event.number)  # what had waited for a person
         elif isinstance(event, ev.PhaseSkipped):
@@ -379,6 +389,7 @@ class Ledger:
             self.skipped.add(event.number)
         elif isinstance(event, ev.PhaseReset):
             of = self._items_of(event.number)
+            (self.judged.add if event.keeps else self.judged.discard)(event.number)
             self.rejected.discard(event.number)
             for again in (event.number, *(one for one in of if event.items is None or one.index in event.items)):
                 self.finished.discard(again)

@@ -126,7 +126,7 @@ def test_a_file_that_may_still_change_within_its_time_is_not_remembered(
     assert reads.during(root) == 3 and reads.during(root) == 1
     monkeypatch.setattr(clock, "now", lambda: changed + 0.1)
     assert reads.during(root) == 1 and reads.during(root) == 0
-    os.utime(root / "data" / "b", ns=(0, (int(changed) - 1) * 10**9))  # a file system that counts in seconds
+    os.utime(root / "data" / "b", ns=(0, int(changed) * 10**9))  # a file system that counts in seconds
     assert reads.during(root) == 1 and reads.during(root) == 1
 
 

@@ -75,11 +75,12 @@ def test_an_event_without_an_attempt_that_cannot_follow_names_the_phase():
 
 @pytest.mark.parametrize(("attempt", "key"), [(1, "key"), (2, None)])
 def test_a_completion_says_by_itself_how_its_phase_ended(attempt, key):
-    """Of the attempt that is known its inputs are known too; of a later one the next run compares them again."""
+    """Of the attempt that is known it is known what it was made of; of a later one it is compared with nothing."""
     state = state_of(intended(1), failed(1))
     salvage = taken(state, lost(2), whole(3, completed(1, attempt)))
     phase = state.phase(1)
     assert (phase.status, phase.attempt, phase.inputs_hash, salvage.concerned) == ("completed", attempt, key, {1})
+    assert (phase.made and phase.made.key) == key
 
 
 def test_an_attempt_that_begins_says_by_itself_that_the_one_before_is_over():
