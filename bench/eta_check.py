@@ -17,10 +17,11 @@ from typing import NamedTuple
 from orchestrator.core.eta import Forecast
 from orchestrator.core.events import Scope
 from orchestrator.core.names import iso
+from orchestrator.core.phase import PhaseState
 from orchestrator.core.plan import Plan, Rules
 from orchestrator.core.priority import places
 from orchestrator.core.spec import Spec
-from orchestrator.core.state import PhaseState, State
+from orchestrator.core.state import State
 
 NOW = 1_800_000_000.0
 WITHIN = 0.2

@@ -10,8 +10,9 @@ from orchestrator.core.agenda import Agenda
 from orchestrator.core.draft import Decision
 from orchestrator.core.names import Moment
 from orchestrator.core.observations import Observation
+from orchestrator.core.phase import PhaseState
 from orchestrator.core.plan import Plan
-from orchestrator.core.state import PhaseState, State
+from orchestrator.core.state import State
 
 Move = tuple[int, PhaseState, PhaseState]
 

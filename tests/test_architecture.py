@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import pytest
 
-from orchestrator.core import events, state, table
+from orchestrator.core import events, phase, state, table
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "orchestrator"
@@ -23,8 +23,8 @@ PACKAGE = "orchestrator"
 # In the core, among the small hands of floor 2 and on the floor that joins them the order is that of reading: each may know those before it.
 CORE = (
     "formats", "item", "value", "names", "causes", "outcome", "gate", "spec", "slot", "integration", "wire", "setting", "graph",
-    "cachekey", "condition", "events", "table", "state", "observations", "actions", "stuck", "retry", "pools", "fanout", "plan",
-    "preview", "priority", "agenda", "flaw", "checkpoint", "draft", "undoing", "fanning", "judging", "deciding", "asking",
+    "cachekey", "condition", "events", "table", "phase", "state", "observations", "actions", "stuck", "retry", "pools", "fanout", "plan",
+    "preview", "priority", "agenda", "flaw", "checkpoint", "draft", "undoing", "fanning", "judging", "deciding", "asking", "ending",
     "decide", "reconcile", "story", "drawing", "eta",
 )  # fmt: skip
 HANDS = (
@@ -358,7 +358,7 @@ def test_the_table_leads_only_to_places_that_exist() -> None:
 
 
 def test_every_event_has_a_branch_in_the_fold() -> None:
-    branches = {cls.__name__ for fold in (state._PHASE_FOLD, state._RUN_FOLD) for cls in fold}
+    branches = {cls.__name__ for fold in (phase._PHASE_FOLD, state._RUN_FOLD) for cls in fold}
     assert branches == kinds()
 
 

@@ -12,7 +12,8 @@ from orchestrator.cli.completing import phases
 from orchestrator.cli.frame import JsonOption, ProjectOption, root_of, show, show_json, tell
 from orchestrator.cli.terminal import fitted, is_unicode
 from orchestrator.core.names import epoch, span
-from orchestrator.core.state import PhaseState, State
+from orchestrator.core.phase import PhaseState
+from orchestrator.core.state import State
 from orchestrator.core.value import Value
 from orchestrator.errors import UsageError
 from orchestrator.store.reading import read_state

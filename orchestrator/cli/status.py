@@ -15,7 +15,7 @@ from orchestrator.cli.watching import watch
 from orchestrator.core import events as ev
 from orchestrator.core.gate import ways
 from orchestrator.core.names import epoch, span
-from orchestrator.core.state import PhaseState
+from orchestrator.core.phase import PhaseState
 from orchestrator.core.table import COMPLETED, IN_PROGRESS
 from orchestrator.errors import UsageError
 from orchestrator.look import Look

@@ -20,10 +20,11 @@ from orchestrator.core.fanout import ends_early, may_fail
 from orchestrator.core.item import Item
 from orchestrator.core.names import Moment, epoch
 from orchestrator.core.observations import Measured, Observation
+from orchestrator.core.phase import PhaseState
 from orchestrator.core.plan import Plan
 from orchestrator.core.pools import Wants, fits, free
 from orchestrator.core.priority import places
-from orchestrator.core.state import PhaseState, State
+from orchestrator.core.state import State
 from orchestrator.core.stuck import Watch
 from orchestrator.core.table import AWAITING, CANCELLED, DONE, FAILED, PENDING, RETRY_WAIT
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from orchestrator.core.item import number_of
 from orchestrator.core.names import epoch
-from orchestrator.core.state import PhaseState, RunState, State
+from orchestrator.core.phase import PhaseState
+from orchestrator.core.state import RunState, State
 from orchestrator.core.table import PENDING
 from orchestrator.core.value import Value
 

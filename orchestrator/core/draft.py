@@ -12,9 +12,10 @@ from orchestrator.core.agenda import MISSED, Agenda
 from orchestrator.core.cachekey import Material
 from orchestrator.core.item import Item
 from orchestrator.core.names import AttemptId, Moment, iso
+from orchestrator.core.phase import PhaseState, fold_phase
 from orchestrator.core.plan import Plan
 from orchestrator.core.pools import fits
-from orchestrator.core.state import PhaseState, State, fold_phase
+from orchestrator.core.state import State
 from orchestrator.core.table import AWAITING, PENDING, RETRY_WAIT
 from orchestrator.core.value import Value
 

@@ -18,9 +18,10 @@ from typing import NamedTuple
 
 from orchestrator.core.events import Scope
 from orchestrator.core.names import epoch
+from orchestrator.core.phase import DURATIONS_KEPT, PhaseState
 from orchestrator.core.plan import Plan
 from orchestrator.core.priority import median, places
-from orchestrator.core.state import DURATIONS_KEPT, PhaseState, State
+from orchestrator.core.state import State
 from orchestrator.core.table import APPROVED, AWAITING, CANCELLED, COMPLETED, FAILED, PENDING, RETRY_WAIT, SKIPPED
 from orchestrator.core.value import Value
 

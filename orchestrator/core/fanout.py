@@ -7,8 +7,9 @@ from typing import Any
 
 from orchestrator.core.item import MOST_ITEMS, Item, item
 from orchestrator.core.outcome import Failure
+from orchestrator.core.phase import PhaseState
 from orchestrator.core.spec import Foreach, Spec
-from orchestrator.core.state import PhaseState, State
+from orchestrator.core.state import State
 
 Look = Callable[[int], PhaseState]
 

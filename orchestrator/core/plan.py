@@ -15,9 +15,10 @@ from orchestrator.core.fanout import pool_of, spread
 from orchestrator.core.gate import AFTER, BEFORE, REJECTED, Approval
 from orchestrator.core.item import Item
 from orchestrator.core.names import AttemptId
+from orchestrator.core.phase import PhaseState, anew
 from orchestrator.core.pools import Wants, wants_of
 from orchestrator.core.spec import RetryRule, Spec
-from orchestrator.core.state import PhaseState, State, anew
+from orchestrator.core.state import State
 from orchestrator.core.table import COMPLETED, FAILED, PENDING, SKIPPED
 from orchestrator.core.value import Value
 from orchestrator.core.wire import Order

@@ -9,6 +9,7 @@ from orchestrator.core import graph
 from orchestrator.core.cachekey import NO_FILES, Difference, Made, Material
 from orchestrator.core.events import Scope
 from orchestrator.core.gate import ways
+from orchestrator.core.phase import PhaseState
 from orchestrator.core.plan import (
     BLOCKED,
     DEPENDS,
@@ -22,7 +23,7 @@ from orchestrator.core.plan import (
     stays_failed,
     unchanged_since,
 )
-from orchestrator.core.state import PhaseState, State
+from orchestrator.core.state import State
 from orchestrator.core.table import AWAITING, CANCELLED, COMPLETED, FAILED, IN_PROGRESS, PENDING, RETRY_WAIT, SKIPPED
 from orchestrator.core.value import Value
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from orchestrator.core.outcome import Failure
+from orchestrator.core.phase import PhaseState
 from orchestrator.core.spec import RetryRule, Spec
-from orchestrator.core.state import PhaseState
 from orchestrator.core.value import Value
 from orchestrator.errors import CODES, RetryDefault
 

@@ -12,7 +12,8 @@ from orchestrator import disk
 from orchestrator.core.events import Event
 from orchestrator.core.formats import MALFORMED
 from orchestrator.core.names import epoch
-from orchestrator.core.state import State, phase_document, run_document
+from orchestrator.core.phase import phase_document
+from orchestrator.core.state import State, run_document
 from orchestrator.errors import StateDamaged
 from orchestrator.store import journal, snapshot
 from orchestrator.store.journal import Damage, Segment, is_whole

@@ -16,7 +16,8 @@ from orchestrator.core.gate import Approval, Gate
 from orchestrator.core.item import is_number, number_of
 from orchestrator.core.names import Identity, epoch
 from orchestrator.core.outcome import Failure
-from orchestrator.core.state import PhaseState, RunState
+from orchestrator.core.phase import PhaseState
+from orchestrator.core.state import RunState
 from orchestrator.core.table import AWAITING, IN_PROGRESS, STATUSES, STEPS
 from orchestrator.core.value import Value
 from orchestrator.errors import CODES

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 from orchestrator import disk
 from orchestrator.core import formats
 from orchestrator.core.item import Item
-from orchestrator.core.state import State, from_document, phase_document, run_document
+from orchestrator.core.phase import phase_document
+from orchestrator.core.state import State, from_document, run_document
 from orchestrator.errors import StateDamaged
 from orchestrator.store.lines import BadLine
 from orchestrator.store.shape import check_state

@@ -11,7 +11,8 @@ from orchestrator.core import formats
 from orchestrator.core.draft import Decision
 from orchestrator.core.events import Event, PhaseEvent
 from orchestrator.core.names import iso
-from orchestrator.core.state import PhaseState, State
+from orchestrator.core.phase import PhaseState
+from orchestrator.core.state import State
 from orchestrator.errors import OrchError, StateUnwritable
 from orchestrator.store import journal, lines
 from orchestrator.store.keeping import keep

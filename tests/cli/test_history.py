@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from orchestrator.cli.history import ASCII, MANY, UNICODE, Row, document, lines, rows_of, sparkline, trend
-from orchestrator.core.state import PhaseState, State
+from orchestrator.core.phase import PhaseState
+from orchestrator.core.state import State
 from tests.driving import Project, wait_for
 
 RUN = {

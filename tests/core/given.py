@@ -14,9 +14,10 @@ from orchestrator.core.draft import Decision, Mode
 from orchestrator.core.events import Event, PhaseEvent, Scope
 from orchestrator.core.names import AttemptId, Identity, Moment, iso
 from orchestrator.core.outcome import EXITED, Failure, Outcome
+from orchestrator.core.phase import PhaseState
 from orchestrator.core.plan import Plan, Rules
 from orchestrator.core.spec import Spec
-from orchestrator.core.state import PhaseState, State
+from orchestrator.core.state import State
 
 NOW = 1_800_000_000.0
 ME = Identity(10, 1, "boot", "host/1")

@@ -5,8 +5,8 @@ import pytest
 from orchestrator.core import events as ev
 from orchestrator.core.agenda import Agenda
 from orchestrator.core.events import Scope
+from orchestrator.core.phase import PhaseState
 from orchestrator.core.plan import Plan, Rules
-from orchestrator.core.state import PhaseState
 from orchestrator.core.stuck import Watch
 from tests.core.given import NOW, Case, completed, failed, intended, retrying, spec_of
 

@@ -16,10 +16,11 @@ from orchestrator.core.events import Event, Scope
 from orchestrator.core.gate import SHOWN, Approval, Gate
 from orchestrator.core.names import epoch
 from orchestrator.core.outcome import EXITED, Outcome
+from orchestrator.core.phase import PhaseState, phase_document
 from orchestrator.core.plan import Plan, Rules
 from orchestrator.core.preview import preview
 from orchestrator.core.spec import RetryRule
-from orchestrator.core.state import PhaseState, from_document, phase_document, run_document
+from orchestrator.core.state import from_document, run_document
 from tests.core.given import FINE, NOW, Case, an, completed, failed, failing, intended, retrying, run_asked, run_started
 
 BEFORE, AFTER = Approval("before"), Approval("after")

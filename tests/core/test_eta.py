@@ -12,9 +12,10 @@ from orchestrator.core import eta as module
 from orchestrator.core.eta import Eta, Forecast, estimate
 from orchestrator.core.events import Scope
 from orchestrator.core.names import iso
+from orchestrator.core.phase import PhaseState
 from orchestrator.core.plan import Plan, Rules
 from orchestrator.core.priority import places
-from orchestrator.core.state import PhaseState, State
+from orchestrator.core.state import State
 from tests.core.given import NOW, spec_of
 
 Needs = dict[int, tuple[int, ...]]

@@ -12,9 +12,10 @@ from orchestrator.core import observations as obs
 from orchestrator.core.draft import Decision
 from orchestrator.core.fanout import may_fail
 from orchestrator.core.item import Item, item, number_of, phase_of
+from orchestrator.core.phase import phase_document
 from orchestrator.core.preview import preview
 from orchestrator.core.spec import Foreach
-from orchestrator.core.state import State, from_document, phase_document, run_document
+from orchestrator.core.state import State, from_document, run_document
 from tests.core.given import FINE, Case, an, asked, failing, run_asked, spec_of
 
 ABC = Foreach(("a", "b", "c"))

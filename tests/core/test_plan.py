@@ -5,10 +5,11 @@ import re
 from orchestrator.core import events as ev
 from orchestrator.core.events import Scope
 from orchestrator.core.outcome import Failure
+from orchestrator.core.phase import PhaseState
 from orchestrator.core.plan import BLOCKED, GOES_ON, KEEP, RUN, WAIT, Plan, Rules, stays_failed
 from orchestrator.core.preview import Step, preview
 from orchestrator.core.spec import Limits, RetryRule
-from orchestrator.core.state import PhaseState, State
+from orchestrator.core.state import State
 from tests.core.given import NOW, Case, an, completed, failed, intended, iso, retrying, spec_of
 
 CHAIN = {1: (), 2: (1,), 3: (2,)}

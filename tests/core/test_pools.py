@@ -11,8 +11,8 @@ from orchestrator.core.actions import StartAttempt
 from orchestrator.core.draft import Decision
 from orchestrator.core.eta import estimate
 from orchestrator.core.events import Scope
+from orchestrator.core.phase import PhaseState
 from orchestrator.core.pools import free, misfit, waits_for, wants_of
-from orchestrator.core.state import PhaseState
 from tests.core.given import FINE, NOW, Case, an, spec_of
 
 GPU = {"pools": {"gpu": 1}}

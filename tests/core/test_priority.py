@@ -13,8 +13,8 @@ from orchestrator.core.actions import StartAttempt
 from orchestrator.core.draft import Decision
 from orchestrator.core.events import Scope
 from orchestrator.core.graph import dependents, order
+from orchestrator.core.phase import PhaseState
 from orchestrator.core.priority import places
-from orchestrator.core.state import PhaseState
 from tests.core.given import FINE, Case, an
 
 

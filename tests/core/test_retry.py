@@ -5,9 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.core.outcome import Failure
+from orchestrator.core.phase import PhaseState
 from orchestrator.core.retry import Verdict, default_rules, judge, rule_for
 from orchestrator.core.spec import RetryRule
-from orchestrator.core.state import PhaseState
 from orchestrator.errors import CODES
 from tests.core.given import spec_of
 

@@ -9,19 +9,8 @@ from orchestrator.core.cachekey import Made
 from orchestrator.core.events import Scope
 from orchestrator.core.names import AttemptId, iso
 from orchestrator.core.outcome import Failure
-from orchestrator.core.state import (
-    ANSWERS_KEPT,
-    DURATIONS_KEPT,
-    ERRORS_KEPT,
-    RUNS_KEPT,
-    PhaseState,
-    RunState,
-    State,
-    fold_phase,
-    from_document,
-    phase_document,
-    run_document,
-)
+from orchestrator.core.phase import DURATIONS_KEPT, ERRORS_KEPT, PhaseState, fold_phase, phase_document
+from orchestrator.core.state import ANSWERS_KEPT, RUNS_KEPT, RunState, State, from_document, run_document
 from tests.core.given import AGENT, COMES, ME, NOW, completed, failed, intended, retrying, run_started
 
 AT = iso(NOW)

@@ -11,8 +11,9 @@ from orchestrator.core.draft import Draft
 from orchestrator.core.eta import estimate
 from orchestrator.core.events import Event, Scope
 from orchestrator.core.outcome import Failure
+from orchestrator.core.phase import PhaseState, phase_document
 from orchestrator.core.preview import preview
-from orchestrator.core.state import PhaseState, from_document, phase_document, run_document
+from orchestrator.core.state import from_document, run_document
 from tests.core.given import FINE, NOW, Case, an, completed, failed, intended, retrying, run_asked, run_started
 
 PAUSED = ev.RunPaused("ann")

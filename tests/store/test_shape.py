@@ -8,7 +8,8 @@ import pytest
 from orchestrator.core import events as ev
 from orchestrator.core.events import Event
 from orchestrator.core.names import iso
-from orchestrator.core.state import PhaseState, RunState, State, phase_document, run_document
+from orchestrator.core.phase import PhaseState, phase_document
+from orchestrator.core.state import RunState, State, run_document
 from orchestrator.store.shape import check_event, check_fields, check_state
 from tests.core.given import AGENT, NOW, completed, failed, intended, retrying, run_started
 from tests.store.given import opening

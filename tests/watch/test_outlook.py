@@ -11,8 +11,8 @@ from orchestrator.core.draft import Decision
 from orchestrator.core.eta import Forecast
 from orchestrator.core.names import Moment, iso
 from orchestrator.core.observations import Beat
+from orchestrator.core.phase import PhaseState
 from orchestrator.core.plan import Plan, Rules
-from orchestrator.core.state import PhaseState
 from orchestrator.watch.outlook import Outlook
 from tests.core.given import NOW, Case, spec_of
 
