@@ -284,7 +284,7 @@ def _start_what_is_due(draft: Draft) -> None:
     if free <= 0 or not draft.mode.agent:
         return
     for number in draft.startable(free):
-        ruled_out = draft.plan.ruled_out(number, draft.params, draft.phase)
+        ruled_out = draft.plan.ruled_out(number, draft.params, draft.phase) if draft.plan.specs[number].when else None
         if ruled_out is not None and draft.phase(number).status == PENDING:
             draft.reason = "its needs are done"
             draft.note(ev.PhaseSkipped(number, ruled_out))
