@@ -9,6 +9,7 @@ from pathlib import Path
 import typer
 
 from orchestrator import disk, project
+from orchestrator.config import settings
 from orchestrator.core.formats import MALFORMED
 from orchestrator.errors import OrchError
 from orchestrator.load.folder import read
@@ -36,6 +37,15 @@ def checkpoints(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
         return [(name, "") for name in vault.ids()[:MOST] if name.startswith(incomplete)]
     except (OSError, OrchError):
         return []
+
+
+def params(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """What may stand behind `--set`: each parameter, and what it is where nothing is said."""
+    try:
+        known = settings(project.find(ctx.params.get("project"), os.environ, Path.cwd()), {}, os.environ).params
+    except (OSError, OrchError):
+        return []
+    return [(f"{name}=", json.dumps(value)) for name, value in sorted(known.items()) if name.startswith(incomplete)]
 
 
 def _known(option: Path | None) -> dict[int, str]:

@@ -10,7 +10,7 @@ import typer
 
 from orchestrator import app
 from orchestrator.beginning import RunOptions, params_for, scope_for
-from orchestrator.cli.completing import phases
+from orchestrator.cli.completing import params, phases
 from orchestrator.cli.frame import JsonOption, ProjectOption, root_of, settings_of, show, show_json, tell
 from orchestrator.cli.plan import steps_document, steps_lines
 from orchestrator.cli.terminal import can_be_drawn_on, live_view
@@ -44,7 +44,8 @@ def command(
     new: Annotated[bool, typer.Option("--new", help="Begin a new run: what is done is done again.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Run what is in the range whatever its state.")] = False,
     given: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A parameter of the new run.")
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="A parameter of the new run.", autocompletion=params),
     ] = None,
     jobs: Annotated[int | None, typer.Option("--jobs", "-j", metavar="N", help="How many at the same time.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from orchestrator.core.spec import Spec
-from orchestrator.core.value import Value, plain
+from orchestrator.core.value import Value
 
 RECIPE = 2
 # recipe -> the families of ingredients that it knows; one whose meaning changes gets another name
@@ -68,8 +68,11 @@ class Made(Value):
         return cls(**data)
 
 
+_written = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode  # `dumps` would build it each time
+
+
 def digest(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(plain(value), sort_keys=True, separators=(",", ":"))
+    text = value if isinstance(value, str) else _written(value)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_SHORT]
 
 
@@ -112,8 +115,8 @@ def compared(spec: Spec, found: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in found.items() if _family(name) == "needs"} if spec.cache is None else {}
 
 
-def key_of(number: int, found: Mapping[str, str]) -> str:
-    return f"{RECIPE}:{digest({'number': number, 'of': dict(found)})}"
+def key_of(number: int, found: dict[str, str]) -> str:
+    return f"{RECIPE}:{digest([number, found])}"
 
 
 def difference(spec: Spec, made: Made, now: Mapping[str, str], material: Material) -> Difference | None:

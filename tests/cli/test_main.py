@@ -5,9 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 
+from orchestrator.cli.completing import params
 from orchestrator.cli.main import COMMANDS, main
 from tests.driving import ORCH, Ended, Project
 
@@ -219,3 +221,12 @@ def test_the_script_for_bash_works_in_bash(numbered: Project) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "-8" in done.stdout.split()
+
+
+def test_completion_knows_the_parameters_of_a_run(project: Project) -> None:
+    project.settings('[params]\nyear = 2024\nmode = "full"\n')
+    asked = SimpleNamespace(params={"project": project.root})
+    assert params(asked, "") == [("mode=", '"full"'), ("year=", "2024")]  # type: ignore[arg-type]
+    assert params(asked, "y") == [("year=", "2024")]  # type: ignore[arg-type]
+    project.settings("[params]\nyear = [1]\n")
+    assert params(asked, "") == [], "who presses a key is not told of faults"  # type: ignore[arg-type]
