@@ -17,7 +17,7 @@ from phases._drill import PATIENCE, environment, shortened
 from phases._page import Report, page
 
 GROUND = (-8, -7, -6, -5, -4, -3, -2, -1, 0)
-DRILLS = (1, 2, 3, 4, 5, 6, 10, 11)
+DRILLS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11)
 LEAST_SCORES = (("B", 90.0), ("C", 75.0), ("D", 60.0))
 PLACE = "system/report/index.html"
 WIDTH = 100

@@ -11,7 +11,7 @@ from phases._page import COSTS
 NAMES = {
     -8: "host", -7: "clock", -6: "file_system", -5: "process_control", -4: "settings", -3: "state_and_journal",
     -2: "services", -1: "baseline", 0: "gate", 1: "take_over", 2: "deadline", 3: "agent_lost", 4: "retries",
-    5: "parallel", 6: "overlap", 10: "disk_full", 11: "damaged", 15: "report",
+    5: "parallel", 6: "overlap", 7: "cache", 8: "rollback", 9: "approval", 10: "disk_full", 11: "damaged", 15: "report",
 }  # fmt: skip
 CHECKS = [{"expected": f"promise {number}", "kept": True, "found": "as expected", "grave": ""} for number in range(5)]
 
@@ -42,9 +42,9 @@ def told(numbers: list[int] | None = None) -> dict[str, Any]:
     """As `orch status --json` tells it, while the report is being made."""
     phases = []
     for place, number in enumerate(numbers or NAMES):
-        ended = None if number == 15 else f"2026-11-20T10:00:{place * 3 + 4:02d}.500Z"
+        ended = None if number == 15 else f"2026-11-20T10:00:{place * 2 + 4:02d}.500Z"
         phases.append(
             {"number": number, "name": NAMES[number], "status": "completed" if ended else "in_progress",
-             "started_at": f"2026-11-20T10:00:{place * 3:02d}.000Z", "finished_at": ended}
+             "started_at": f"2026-11-20T10:00:{place * 2:02d}.000Z", "finished_at": ended}
         )  # fmt: skip
     return {"run": {"id": "20261120T100000-abcd", "started_at": "2026-11-20T10:00:00.000Z"}, "phases": phases}

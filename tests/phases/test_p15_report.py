@@ -59,7 +59,8 @@ def test_what_orch_says_of_the_run_is_asked_of_orch(make, fits):
 
 
 @pytest.mark.parametrize(
-    ("lost", "expected"), [(0, "A"), (0.5, "B"), (1.5, "C"), (2, "C"), (3, "D"), (4, "F"), (len(phase.DRILLS), "F")]
+    ("lost", "expected"),
+    [(0, "A"), (0.5, "B"), (1, "B"), (1.5, "C"), (2, "C"), (3, "D"), (5, "F"), (len(phase.DRILLS), "F")],
 )
 def test_grades(lost, expected):
     """By how many drills' worth of promises was not kept."""
@@ -98,7 +99,7 @@ def test_an_f_fails_the_run_after_the_page_is_written(make, well, capsys):
 
 def test_too_few_points_are_an_f_too():
     found = grade(dict.fromkeys(phase.DRILLS[: len(phase.DRILLS) // 2], (check(),)))
-    assert phase.why_f(found) == "50 of 100, fewer than 60"
+    assert phase.why_f(found) == "54.5 of 100, fewer than 60"
 
 
 @pytest.mark.parametrize("left", [None, {}, {"verdict": "well", "figures": {}}])

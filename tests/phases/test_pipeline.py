@@ -16,11 +16,11 @@ from phases import p01_take_over, p02_deadline, p03_agent_lost, p04_retries, p05
 from tests.phases.drilling import left_in
 
 ROOT = Path(__file__).resolve().parents[2]
-GROUND, DRILLS = list(range(-8, 1)), [*range(1, 7), 10, 11]
+GROUND, DRILLS = list(range(-8, 1)), [*range(1, 12)]
 NUMBERS = [*GROUND, *DRILLS, 15]
 NAMES = (
     "host clock file_system process_control settings state_and_journal services baseline gate"
-    " take_over deadline agent_lost retries parallel overlap disk_full damaged report"
+    " take_over deadline agent_lost retries parallel overlap cache rollback approval disk_full damaged report"
 ).split()
 # What a machine that does much else besides need not keep: all of it is about time.
 SLOW = {
