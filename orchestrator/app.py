@@ -32,10 +32,10 @@ from orchestrator.core.state import State
 from orchestrator.engine import Engine
 from orchestrator.errors import DefinitionsError, OrchError, RunActive, StateUnwritable
 from orchestrator.files.ground import Ground
+from orchestrator.files.listing import list_files
 from orchestrator.files.measuring import Measurer, examine
 from orchestrator.inbox import Inbox
 from orchestrator.keeper import Keeper
-from orchestrator.listing import list_files
 from orchestrator.load.definitions import Definitions, Fault
 from orchestrator.load.loading import load
 from orchestrator.look import TURN_MODE, cache_of, known_plan, rules_of

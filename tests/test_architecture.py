@@ -29,7 +29,7 @@ CORE = (
 )  # fmt: skip
 HANDS = (
     "ports", "clock", "disk", "patterns", "files", "process", "project", "signals", "config", "author", "context", "phasefile",
-    "inbox", "listing",
+    "inbox",
 )  # fmt: skip
 JOINTS = ("look", "beginning", "fsck", "keeper", "app", "rollback")
 
