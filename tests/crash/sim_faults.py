@@ -22,6 +22,11 @@ from tests.crash.sim_agents import End, Script, SimAgent
 from tests.crash.sim_rules import Rules
 from tests.crash.sim_world import HOST, World
 
+# What a phase says of checkpoints; most say nothing.
+CHECKPOINTS: tuple[dict[str, Any], ...] = (
+    *({},) * 6, {"checkpoint": True}, {"checkpoint": True, "on_critical": "rollback"},
+)  # fmt: skip
+
 
 class Sim(World):
     """The world, with what stands in it: agents, processes, sockets, scripts, the person."""
@@ -45,6 +50,7 @@ class Sim(World):
 
     def _draw_pipeline(self) -> None:
         draw, share = self.random, random.Random(f"pools {self.seed}")
+        kept = random.Random(f"checkpoints {self.seed}")
         numbers = sorted(draw.sample(range(-3, 20), draw.randint(3, 10)))
         retry = {
             code: RetryRule(
@@ -56,7 +62,7 @@ class Sim(World):
         self.settings = Settings(
             jobs=draw.randint(1, 4), timeout=draw.choice((15.0, 60.0, 60.0)), kill_grace=draw.choice((0.5, 5.0)),
             stale_after=draw.choice((15.0, 15.0, 90.0)), beat_interval=4.0, heartbeat_timeout=draw.choice((20.0, 40.0)), load_timeout=30.0,
-            logs_phase_bytes=1000, logs_keep=3, logs_structured_bytes=10**6, trust=True,
+            logs_phase_bytes=1000, logs_keep=3, logs_structured_bytes=10**6, trust=True, checkpoints_keep=3, checkpoints_max_age=1e6,
             retry={**default_rules(), **retry}, pools=share.choice(({}, {}, {"one": 1}, {"one": 1, "two": 2})), origins={},
         )  # fmt: skip
         specs = []
@@ -66,9 +72,8 @@ class Sim(World):
             tokens = {
                 pool: share.randint(1, many) for pool, many in self.settings.pools.items() if share.random() < 0.4
             }
-            specs.append(
-                Spec(number, f"p{number}", "phases/all.toml", 1, run="true", needs=needs, retries=retries, pools=tokens)
-            )
+            keys = {"needs": needs, "retries": retries, "pools": tokens, **kept.choice(CHECKPOINTS)}
+            specs.append(Spec(number, f"p{number}", "phases/all.toml", 1, run="true", **keys))
         self.plan = Plan(specs, look.rules_of(self.settings), "digest")
         self.scripts = {
             number: [self._draw_script() for _ in range(draw.choice((0, 1, 1, 2, 4)))] for number in numbers
