@@ -65,6 +65,7 @@ class Keeper:
 
     def finish_what_was_begun(self, commit: Callable[[RolledBack], object]) -> list[str]:
         """A rollback that was cut off: all of it, or nothing. Before anything else is decided."""
+        self.vault.clear_drafts()
         plan = restoring.under_way(self.vault)
         if plan is None:
             return []

@@ -96,7 +96,6 @@ class Vault:
             {str(one): listed for one, listed in declared.items()}, left_out,
         )  # fmt: skip
         disk.make_folder(self.folder)
-        self.clear_drafts()
         draft = self.folder / f".{made.id}.{os.getpid()}.new"
         try:
             disk.make_folder(draft / FILES)
@@ -190,7 +189,7 @@ class Vault:
         return gone
 
     def clear_drafts(self) -> None:
-        """What whoever was killed has not finished, or not done away with."""
+        """What whoever was killed has not finished, or not done away with: for whoever has just taken the lock."""
         for draft in self.folder.glob(".*.new"):
             disk.drop(draft)
 

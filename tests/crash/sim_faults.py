@@ -24,6 +24,10 @@ from tests.crash.sim_agents import End, Script, SimAgent
 from tests.crash.sim_rules import Rules
 from tests.crash.sim_world import HOST, World
 
+# What a phase says of checkpoints, in one story of eight: they cost time.
+CHECKPOINTS: tuple[dict[str, Any], ...] = ({}, {"checkpoint": True}, {"checkpoint": True, "on_critical": "rollback"})
+NONE: tuple[dict[str, Any], ...] = ({},)
+
 
 def _approval(draw: random.Random) -> Approval:
     deadline = draw.choice((None, 5.0, 60.0))
@@ -55,6 +59,7 @@ class Sim(World):
 
     def _draw_pipeline(self) -> None:
         draw, share = self.random, random.Random(f"pools {self.seed}")
+        kept = random.Random(f"checkpoints {self.seed}")
         numbers = sorted(draw.sample(range(-3, 20), draw.randint(3, 10)))
         retry = {
             code: RetryRule(
@@ -66,8 +71,7 @@ class Sim(World):
         self.settings = Settings(
             jobs=draw.randint(1, 4), timeout=draw.choice((15.0, 60.0, 60.0)), kill_grace=draw.choice((0.5, 5.0)),
             stale_after=draw.choice((15.0, 15.0, 90.0)), beat_interval=4.0, heartbeat_timeout=draw.choice((20.0, 40.0)), load_timeout=30.0,
-            logs_phase_bytes=1000, logs_keep=3, logs_structured_bytes=10**6, trust=True,
-            checkpoints_keep=20, checkpoints_max_age=1e6,
+            logs_phase_bytes=1000, logs_keep=3, logs_structured_bytes=10**6, trust=True, checkpoints_keep=3, checkpoints_max_age=1e6,
             retry={**default_rules(), **retry}, pools=share.choice(({}, {}, {"one": 1}, {"one": 1, "two": 2})), params={}, origins={},
         )  # fmt: skip
         gates = random.Random(f"gates {self.seed}")
@@ -79,9 +83,10 @@ class Sim(World):
             tokens = {
                 pool: share.randint(1, many) for pool, many in self.settings.pools.items() if share.random() < 0.4
             }
-            fans = self._draw_fan(share)
+            told = kept.choice(CHECKPOINTS if self.seed % 8 == 5 else NONE)
+            fans = self._draw_fan(share) if not told else {}
             asked = _approval(gates) if not fans and gates.random() < asks else None
-            keys = {"retries": retries, "pools": tokens, "approval": asked, **fans}
+            keys = {"retries": retries, "pools": tokens, "approval": asked, **fans, **told}
             specs.append(Spec(number, f"p{number}", "phases/all.toml", 1, run="true", needs=needs, **keys))
         self.scripts = {
             number: [self._draw_script() for _ in range(draw.choice((0, 1, 1, 2, 4)))] for number in numbers

@@ -218,6 +218,11 @@ class Ledger:
     def _check_PhaseFailed(self, event: ev.PhaseFailed) -> None:
         self._check_failing(event)
 
+    def _lacks_a_checkpoint(self, event: Any) -> bool:
+        """What cannot be kept is not begun; if that cost no try, it would be tried for ever."""
+        kept = self.plan.specs[event.number].checkpoint
+        return kept and str(event.failure.message).startswith("its checkpoint could not be made: ")
+
     def _check_failing(self, event: Any) -> None:
         attempt = AttemptId(self.state.run.id, event.number, event.attempt)
         truth, code = self.truth(attempt), event.failure.code
@@ -225,7 +230,7 @@ class Ledger:
             if not truth.is_killed and truth.outcome is None and truth.began and not truth.given_up:
                 raise self.breaks(TRUE_END, f"{attempt} is recorded as interrupted, and was not")
             self._check_outcome_is_gone(attempt, truth)
-        elif truth.outcome is None and not self._is_net(event):
+        elif truth.outcome is None and not self._is_net(event) and not self._lacks_a_checkpoint(event):
             raise self.breaks(TRIES, f"{attempt} costs a try ({code}: {event.failure.message}), and has not ended")
         elif truth.outcome is not None and truth.outcome.kind == NEVER_STARTED and truth.outcome.failure is None:
             raise self.breaks(TRIES, f"{attempt} costs a try, and never started")

@@ -177,9 +177,11 @@ def test_where_there_is_no_room_nothing_is_left_of_it(vault, monkeypatch):
     assert names(vault) == []
 
 
-def test_what_a_killed_maker_left_is_cleared_by_the_next(vault):
-    disk.make_folder(vault.folder / ".phase_1_x.4711.new" / FILES)
+def test_what_a_killed_maker_left_is_cleared_by_whoever_takes_the_lock(vault):
+    vault.clear_drafts()
     made = make(vault)
+    disk.make_folder(vault.folder / ".phase_1_x.4711.new" / FILES)
+    vault.clear_drafts()
     assert names(vault) == [made.id]
 
 
