@@ -43,11 +43,10 @@ from orchestrator.ports import Watcher
 from orchestrator.signals import Signals
 from orchestrator.store.asks import POLL, Asks
 from orchestrator.store.heartbeat import Heartbeat
-from orchestrator.store.lock import RUN, TURN, StateLock, warnings_of
+from orchestrator.store.lock import RUN, TURN, StateLock, holder, warnings_of
 from orchestrator.store.reading import read_state
 from orchestrator.store.store import JournalStore, unwritable
 from orchestrator.store.taking import Patience, take
-from orchestrator.store.untidy import is_held
 from orchestrator.watch.guard import Guarded
 from orchestrator.watch.outlook import Outlook
 from orchestrator.watch.record import Record
@@ -322,7 +321,10 @@ def _materials(
 def _read_ahead(root: Path, plan: Plan, options: RunOptions) -> None:
     """What has changed is read before the lock is taken: while it is held nobody is to wait for gigabytes."""
     system = root / "system"
-    if not any(spec.cache for spec in plan.specs.values()) or is_held(system):
+    if not any(spec.cache for spec in plan.specs.values()):
+        return
+    busy = holder(system)
+    if busy is not None and process.is_alive(busy.identity) != process.DEAD:
         return
     try:
         state = read_state(system).state

@@ -6,17 +6,19 @@
 
 from __future__ import annotations
 
-import ast
 import operator
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import ast  # loaded where a condition is read: most pipelines have none, and a start is to be quick
 
 Results = Callable[[int], Any]
 
-_COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
-    ast.Eq: operator.eq, ast.NotEq: operator.ne, ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt,
-    ast.GtE: operator.ge, ast.In: lambda one, many: one in many, ast.NotIn: lambda one, many: one not in many,
+_COMPARE: dict[str, Callable[[Any, Any], Any]] = {
+    "Eq": operator.eq, "NotEq": operator.ne, "Lt": operator.lt, "LtE": operator.le, "Gt": operator.gt,
+    "GtE": operator.ge, "In": lambda one, many: one in many, "NotIn": lambda one, many: one not in many,
 }  # fmt: skip
 _WORDS = {"true": True, "false": False, "none": None}
 LONGEST = 500  # characters
@@ -55,6 +57,8 @@ def holds(text: str, params: Mapping[str, Any], result: Results) -> bool:
 
 @lru_cache(maxsize=256)
 def _parsed(text: str) -> ast.expr:
+    import ast
+
     try:
         if len(text) > LONGEST:
             raise Untellable(f"is longer than {LONGEST} characters")
@@ -75,17 +79,21 @@ def _leaves(node: ast.expr) -> Iterator[str | int]:
 
 
 def _is_value(node: ast.expr) -> bool:
+    import ast
+
     if isinstance(node, ast.Name):
         return node.id in _WORDS
     return isinstance(node, ast.Constant) and isinstance(node.value, str | int | float | None)
 
 
 def _parts(node: ast.expr) -> list[ast.expr]:
+    import ast
+
     if isinstance(node, ast.BoolOp):
         return node.values
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not | ast.USub):
         return [node.operand]
-    if isinstance(node, ast.Compare) and all(type(op) in _COMPARE for op in node.ops):
+    if isinstance(node, ast.Compare) and all(type(op).__name__ in _COMPARE for op in node.ops):
         return [node.left, *node.comparators]
     if isinstance(node, ast.List | ast.Tuple):
         return node.elts
@@ -95,11 +103,15 @@ def _parts(node: ast.expr) -> list[ast.expr]:
 
 
 def _param(node: ast.expr) -> str | None:
+    import ast
+
     is_one = isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "params"
     return node.attr if is_one and isinstance(node, ast.Attribute) else None
 
 
 def _phase(node: ast.expr) -> int | None:
+    import ast
+
     if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "result"):
         return None
     try:
@@ -112,6 +124,8 @@ def _phase(node: ast.expr) -> int | None:
 
 
 def _value(node: ast.expr, params: Mapping[str, Any], result: Results) -> Any:
+    import ast
+
     if (name := _param(node)) is not None:
         if name not in params:
             raise Untellable(f"asks for params.{name}, which the phase does not have")
@@ -126,6 +140,8 @@ def _value(node: ast.expr, params: Mapping[str, Any], result: Results) -> Any:
 
 
 def _combined(node: ast.expr, params: Mapping[str, Any], result: Results) -> Any:
+    import ast
+
     def value(part: ast.expr) -> Any:
         return _value(part, params, result)
 
@@ -136,7 +152,7 @@ def _combined(node: ast.expr, params: Mapping[str, Any], result: Results) -> Any
             return not value(node.operand) if isinstance(node.op, ast.Not) else -value(node.operand)
         if isinstance(node, ast.Compare):
             sides = [value(part) for part in (node.left, *node.comparators)]
-            return all(_COMPARE[type(op)](sides[at], sides[at + 1]) for at, op in enumerate(node.ops))
+            return all(_COMPARE[type(op).__name__](sides[at], sides[at + 1]) for at, op in enumerate(node.ops))
         if isinstance(node, ast.Subscript):
             return value(node.value)[value(node.slice)]
     except (KeyError, IndexError) as error:
