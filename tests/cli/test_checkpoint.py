@@ -17,7 +17,7 @@ Orch = Callable[..., Ended]
 
 @pytest.fixture(scope="module")
 def warmed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warm]:
-    made = Warm(tmp_path_factory.mktemp("warm"))
+    made = Warm()
     yield made
     made.end()
 

@@ -123,7 +123,7 @@ SCENES = (
     Scene("cancel of a phase", ("cancel", "2"), NO_RETRY, {2: [FAIL]}, before=(FAILED,)),
     Scene("retry of a phase", ("retry", "2"), NO_RETRY, {2: [FAIL]}, before=(FAILED,)),
     Scene("somebody has asked", ("run",), NO_RETRY, {2: [FAIL]}, before=(FAILED,), touch=_ask),
-    Scene("compaction", NEW, RETRIES, {1: FAILS, 2: FAILS}, before=(CLEAN,), segment=SMALL, about=".snapshot.json"),
+    Scene("compaction", NEW, RETRIES, {1: FAILS, 2: FAILS}, before=(CLEAN, NEWLY), segment=SMALL, about=".snapshot.json"),
     Scene("log rotation", NEW, "[logs]\nstructured_bytes = 1000\n", before=(CLEAN, NEWLY), about="execution.jsonl.1"),
     Scene("recovery", ("run",), script=CRASHED, phases=5, before=(KILLED,), touch=_tear),
     Scene("recover", ("recover",), script=CRASHED, phases=5, before=(KILLED,), touch=_tear),

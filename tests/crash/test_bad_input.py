@@ -623,12 +623,12 @@ def test_what_only_a_process_of_its_own_can_be_given(project: Project) -> None:
     """Arguments that are no text, no home, closed descriptors, another language, no memory to speak of."""
     project.commands({"number": 1, "name": "naïve ☃", "run": "true", "needs": []})
     for words in (["status", b"\xff"], ["logs", b"\xff\xfe"], ["--project", b"\xff", "status"], [b"\xff"]):
-        ended = project.orch(*words)  # type: ignore[arg-type]
+        ended = project.cold(*words)  # type: ignore[arg-type]
         held(ended, [repr(word) for word in words], {})
         assert ended.code == 2
     for environ in ({"HOME": ""}, {"LANG": "C", "LC_ALL": "C"}, {"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "xx_YY"}):
         for words in (["plan"], ["status"]):
-            ended = project.orch(*words, env=environ)
+            ended = project.cold(*words, env=environ)
             held(ended, words, environ)
             assert ended.code == 0, (words, environ, ended)
     for closed in ("<&-", ">&-", "2>&-", "<&- >&- 2>&-"):

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -186,7 +187,8 @@ def end_all(project: Project) -> None:
     """As the kernel ends a container: nobody has time to notice that others went before."""
     for number in (signal.SIGSTOP, signal.SIGKILL):
         for pid in project.processes():
-            os.kill(pid, number)
+            with suppress(ProcessLookupError):  # one that was about to end anyway
+                os.kill(pid, number)
 
 
 GOES_ON = "phase 1: its agent is alive and goes on with it\n"

@@ -82,7 +82,7 @@ def deadlines_come_first(patch: pytest.MonkeyPatch) -> None:
             if not draft.paused:
                 decide._start_what_is_due(draft)
         if mode.starts and not draft.opened and not draft.ended:
-            decide._end_if_over(draft)
+            decide.end_if_over(draft)
         return draft.decision()
 
     patch.setattr(engine, "decide", judge)

@@ -93,7 +93,7 @@ SCENES = (
     Scene("cancel of work that outlived its run", "cancel", phases(WAITS, WORKS), partial(_is_killed, all_of_it=False), has_agents=False),
     Scene("retry", "retry 1", phases(ONCE_BAD, WORKS), _runs((1, "run")), has_agents=False),
     Scene("second run", "run --new", before=_runs((0, "run"))),
-    Scene("compaction", "run --new", before=_runs((0, "run"), (0, "run --new")), stage=_small_segments),
+    Scene("compaction", "run --new", before=_runs((0, "run"), (0, "run --new"), (0, "run --new")), stage=_small_segments),
     Scene("log rotation", "run --new", before=_runs((0, "run"), (0, "run --new")), settings=ROTATED),
     Scene("recovery", "run", phases(WAITS, WORKS), partial(_is_killed, all_of_it=True)),
     Scene("take-over", "run", phases(WAITS, WORKS), partial(_is_killed, all_of_it=False)),
@@ -179,7 +179,7 @@ def test_refused(scene: Scene, strace: str, projects: Callable[[str], Project], 
     chance, striker = seeded(), Striker(strace, tmp_path / "records", ORCHESTRATOR)
     plain, _, calls, _ = _fresh(scene, projects, striker, 0).play()
     fired, codes = 0, Counter[int]()
-    for tried in range(1, 3 * ERRORS):
+    for tried in range(1, 20 * ERRORS):
         if fired >= ERRORS:
             break
         call = chance.choice(calls)

@@ -133,6 +133,6 @@ def warm() -> Iterator[Warm]:
 @pytest.fixture(scope="module")
 def kept_warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warm]:
     """The same for all tests of a file, where none of them is about what is left running."""
-    made = Warm(tmp_path_factory.mktemp("warm"))
+    made = Warm()
     yield made
     made.end()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator import process
 from orchestrator.errors import InternalFault
 from orchestrator.load.describing import describe
 
@@ -102,8 +103,11 @@ def test_a_python_that_does_not_start_is_our_fault_not_the_files(project, monkey
 
 def test_no_descriptor_and_no_child_is_left_here(project):
     root = project({"phases/a.py": PHASE.format(1), "phases/b.py": "import os; os.abort()\n"})
-    before = sorted(os.listdir("/proc/self/fd"))
+    before, children = sorted(os.listdir("/proc/self/fd")), _children()
     describe(root, ["phases/a.py", "phases/b.py"], 30)
     assert sorted(os.listdir("/proc/self/fd")) == before
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    assert _children() == children
+
+
+def _children() -> set[int]:
+    return {entry.pid for entry in process.scan().values() if entry.parent == os.getpid()}
