@@ -72,6 +72,9 @@ def nothing_to_do(
     asked = [number for number in plan.specs if number in scope]
     if not all(state.phase(number).is_done for number in asked):
         return False
+    run = state.run  # what was skipped, or approved, after it had ended: it has come to another end
+    if run.verdict != "completed" and all(state.phase(n).is_done for n in plan.specs if n in run.scope):
+        return False
     if not any(plan.is_judged(number, state.phase(number)) for number in asked):
         return True
     return all(step.what == KEEP for step in preview(plan, state, scope, materials) if step.number in scope)

@@ -26,7 +26,7 @@ for number, needs in {needs}.items():
 """
 
 
-@phase(5, needs=[1, 2, 3, 4, 6, 10, 11], timeout="2m", retries=0)
+@phase(5, needs=[1, 2, 3, 4, 6, 7, 8, 9, 10, 11], timeout="2m", retries=0)
 def parallel(ctx: Context) -> dict[str, Any]:
     """Run layers of phases side by side, against the ideal."""
     return drill(ctx, in_layers, verdict, steps=2)

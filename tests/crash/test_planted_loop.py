@@ -10,9 +10,10 @@ import pytest
 from orchestrator import app, engine
 from orchestrator.bridge import survey
 from orchestrator.core import actions as act
-from orchestrator.core import decide, deciding, table
+from orchestrator.core import decide, deciding, fanning, table
 from orchestrator.core import observations as obs
 from orchestrator.core.draft import Decision, Draft
+from orchestrator.core.judging import judge as judge_what_is_kept
 from orchestrator.core.outcome import NEVER_STARTED, Failure
 from orchestrator.core.state import State
 from orchestrator.core.table import CANCELLED, RUNNING, STARTING
@@ -77,9 +78,14 @@ def deadlines_come_first(patch: pytest.MonkeyPatch) -> None:
         deciding.expire(draft)
         for seen in sorted(batch, key=decide._precedence):
             decide._HANDLERS[type(seen)](draft, seen)
+        fanning.give_up_early(draft)
+        if mode.starts and not draft.opened and not draft.is_over:
+            fanning.gather(draft)
         if mode.starts and not draft.opened and not draft.stopping and not draft.is_over:
+            judge_what_is_kept(draft)
             deciding.open_before(draft)
             if not draft.paused:
+                fanning.fan_out(draft)
                 decide._start_what_is_due(draft)
         if mode.starts and not draft.opened and not draft.ended:
             decide.end_if_over(draft)

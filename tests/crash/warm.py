@@ -104,7 +104,7 @@ class Warm:
 
     def begin(self, words: Sequence[str], cwd: Path, env: Mapping[str, str], scratch: Path) -> Command:
         self._count += 1
-        out, err = (scratch / f"{name}-{self._count}" for name in ("out", "err"))
+        out, err = (scratch / f"{name}-{self._popen.pid}-{self._count}" for name in ("out", "err"))
         out.touch()
         err.touch()
         where = {"cwd": str(cwd), "env": dict(env), "out": str(out), "err": str(err)}
