@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from orchestrator.core.agenda import Agenda, begins_anew
+from orchestrator.core.agenda import Agenda, begins_anew, renewed
 from orchestrator.core.decide import decide, is_over, next_wake
 from orchestrator.core.draft import Decision, Mode
 from orchestrator.core.observations import Observation, Tick
@@ -50,7 +50,7 @@ class Engine:
         moves = self.store.commit(decision, moment.now)
         if begins_anew(self.plan, decision.events):
             self.plan = self.plan.spread(self.store.state)
-            self.agenda = Agenda(self.plan, self.store.state, moment)
+            self.agenda = renewed(self.agenda, self.plan, self.store.state, decision.events, moment)
             self.inbox.put(Tick())
         else:
             for number, before, after in moves:

@@ -32,20 +32,28 @@ MISSED = frozenset({FAILED, CANCELLED})
 _ENDED = DONE | MISSED
 
 
-_OPENINGS = (ev.RunStarted, ev.RunContinued, ev.PlanAdopted, ev.RolledBack, ev.FannedOut)
+_OPENINGS = (ev.RunStarted, ev.RunContinued, ev.PlanAdopted, ev.RolledBack)
 
 
 def begins_anew(plan: Plan, events: Iterable[ev.Event]) -> bool:
     """Whether what is to be done is no more what plan and agenda were made from."""
     return any(
-        isinstance(event, _OPENINGS) or (isinstance(event, ev.PhaseReset) and plan.fans_out(event.number))
+        isinstance(event, (*_OPENINGS, ev.FannedOut))
+        or (isinstance(event, ev.PhaseReset) and plan.fans_out(event.number))
         for event in events
     )
 
 
+def renewed(before: Agenda, plan: Plan, state: State, events: Iterable[ev.Event], moment: Moment) -> Agenda:
+    """Within a call what is waited for is waited for no longer because something else has fanned out."""
+    opens = any(isinstance(event, _OPENINGS) for event in events)
+    return Agenda(plan, state, moment, None if opens else before)
+
+
 class Agenda:
-    def __init__(self, plan: Plan, state: State, moment: Moment) -> None:
+    def __init__(self, plan: Plan, state: State, moment: Moment, before: Agenda | None = None) -> None:
         self._plan = plan
+        self._known_ticks = {**before._due_ticks, **before._gate_ticks} if before else {}
         self._due_ticks: dict[int, float] = {}
         self._gate_ticks: dict[int, float] = {}
         self.scope: Scope = state.run.scope
@@ -56,8 +64,11 @@ class Agenda:
         self.asking: list[int] = []  # as ready, but that a person is to be asked first
         self.gates: list[tuple[float, int]] = []  # sorted: (tick of the deadline, who waits for a person until then)
         self.unjudged: set[int] = set()  # pending, in the range, every need done; and its last success may stand
-        self.looking: set[int] = set()  # phases whose files are being looked at
+        self.looking: set[int] = {*before.looking} if before else set()  # phases whose files are being looked at
         self.watches: dict[int, Watch] = {}
+        for number, watch in before.watches.items() if before else ():
+            if number in state.live and state.phase(number).attempt == watch.attempt:
+                self.watches[number] = watch
         self.to_fan_out: set[int] = set()  # pending, in the range, every need done: its items are to be found
         self.to_gather: set[int] = set()  # its items have ended, or too many of them failed
         self._open: dict[int, int] = {}  # of its items: how many may still end
@@ -72,6 +83,7 @@ class Agenda:
         strangers = (number for number in (*state.live, *state.awaiting) if number not in plan.needs)
         for number in (*plan.needs, *strangers):
             self._enter(number, state.phase(number), moment)
+        self._known_ticks.clear()
 
     def follow(self, number: int, before: PhaseState, after: PhaseState, state: State, moment: Moment) -> None:
         """One phase moved; whoever needs it may have become ready, or ceased to be."""
@@ -175,7 +187,7 @@ class Agenda:
         elif phase.status == AWAITING:
             if phase.gate is not None and phase.gate.due_at is not None and number not in self._gate_ticks:
                 left = _remaining(phase.gate.due_at, phase.gate.delay_seconds, moment.now)
-                self._gate_ticks[number] = moment.tick + left
+                self._gate_ticks[number] = self._known_ticks.pop(number, moment.tick + left)
                 insort(self.gates, (self._gate_ticks[number], number))
         elif self._plan.fans_out(number):
             self._judge(number, phase)
@@ -193,7 +205,7 @@ class Agenda:
                 _insert(queue, number, self.place.__getitem__)
             elif phase.status == RETRY_WAIT and number not in self._due_ticks:
                 left = _remaining(phase.retry_at, phase.retry_delay_seconds, moment.now)
-                self._due_ticks[number] = moment.tick + left
+                self._due_ticks[number] = self._known_ticks.pop(number, moment.tick + left)
                 insort(self.waiting, (self._due_ticks[number], number))
 
     def _leave(self, number: int, phase: PhaseState) -> None:

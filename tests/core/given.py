@@ -7,7 +7,7 @@ from typing import Any
 from orchestrator.core import events as ev
 from orchestrator.core import observations as obs
 from orchestrator.core.actions import StartAttempt
-from orchestrator.core.agenda import Agenda, begins_anew
+from orchestrator.core.agenda import Agenda, begins_anew, renewed
 from orchestrator.core.cachekey import NO_FILES, compared, digest, key_of
 from orchestrator.core.decide import decide, next_wake
 from orchestrator.core.draft import Decision, Mode
@@ -93,7 +93,7 @@ class Case:
                 moves.append((event.number, before, self.state.phase(event.number)))
         if begins_anew(self.plan, decision.events):
             self.plan = self.plan.spread(self.state)
-            self.agenda = Agenda(self.plan, self.state, self.moment)
+            self.agenda = renewed(self.agenda, self.plan, self.state, decision.events, self.moment)
             return
         for number, before, after in moves:
             self.agenda.follow(number, before, after, self.state, self.moment)

@@ -322,3 +322,16 @@ def test_ten_thousand_items_are_decided_in_proportion():
             State.phase = plain  # type: ignore[method-assign]
         looks[many] = count / many
     assert looks[2000] < 1.5 * looks[200], looks
+
+
+def test_what_is_waited_for_is_not_waited_for_longer_because_something_fans_out():
+    """The clock was set back meanwhile: only the delay itself is left to go by."""
+    case = Case({1: (), 2: (1,), 3: (), 4: ()}, jobs=9, keys={2: {"foreach": ABC}}).live(1, 3, 4)
+    case.step(obs.Ended(an(3), failing()))
+    due = case.agenda.waiting[0][0]
+    nets = case.agenda.watches[4].strikes_at
+    case.clock -= 500_000
+    case.step(obs.Ended(an(1), FINE), after=10.0)
+    case.step()
+    assert case.plan.items and case.agenda.waiting[0] == (due, 3)
+    assert case.agenda.watches[4].strikes_at == nets
