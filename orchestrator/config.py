@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from orchestrator import disk
-from orchestrator.core.names import readable, seconds
+from orchestrator.core.names import cut, readable, seconds
 from orchestrator.core.setting import (
     BY_NAME,
     BYTES,
@@ -306,8 +306,7 @@ def _as_given(tree: Any, path: tuple[Any, ...]) -> Any:
 def _toml(value: object) -> str:
     if isinstance(value, dict | list):
         return "a table" if isinstance(value, dict) else "a list"
-    text = readable(json.dumps(value, ensure_ascii=False, default=str))
-    return text if len(text) <= 60 else text[:57] + "..."
+    return cut(readable(json.dumps(value, ensure_ascii=False, default=str)), 60)
 
 
 # What holds

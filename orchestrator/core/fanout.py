@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from orchestrator.core.item import MOST_ITEMS, Item, item
+from orchestrator.core.names import short
 from orchestrator.core.outcome import Failure
 from orchestrator.core.phase import PhaseState
 from orchestrator.core.spec import Foreach, Spec
@@ -28,10 +29,10 @@ def items_in(foreach: Foreach, look: Look) -> tuple[Any, ...]:
         try:
             found = found[key]  # type: ignore[index]
         except (KeyError, IndexError, TypeError):
-            raise NotAList(f"{way} has no {key!r}: it is {_shown(found)}") from None
+            raise NotAList(f"{way} has no {key!r}: it is {short(found)}") from None
         way += f"[{key!r}]"
     if not isinstance(found, list):
-        raise NotAList(f"{way} is no list: it is {_shown(found)}")
+        raise NotAList(f"{way} is no list: it is {short(found)}")
     if len(found) > MOST_ITEMS:
         raise NotAList(f"{way} has {len(found)} items, and there may be {MOST_ITEMS}")
     return tuple(found)
@@ -71,8 +72,3 @@ def may_fail(spec: Spec, many: int) -> int:
 def ends_early(spec: Spec, run_fails_fast: bool = False) -> bool:
     """Whether the rest is given up when more than that have failed."""
     return spec.fail_fast or spec.fail_after is not None or run_fails_fast
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -121,3 +121,15 @@ def nearest(word: str, known: list[str]) -> str | None:
 
     found = get_close_matches(word, known, n=1, cutoff=0.6)
     return found[0] if found else None
+
+
+def short(value: object, most: int = 80) -> str:
+    """As Python writes it, for a message."""
+    try:
+        return cut(repr(value), most)
+    except ValueError:  # Python refuses to write out a number of more than 4300 digits
+        return "a number too long to show"
+
+
+def cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 3]}..."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from orchestrator.core import events as ev
@@ -86,9 +86,10 @@ class State:
 
     def apply(self, event: Event, at: float) -> None:
         if isinstance(event, PhaseEvent):
-            self._put(event.number, fold_phase(self.phase(event.number), event, iso(at)))
-            if isinstance(event, ev.PhaseReset):
-                self._reset_items(event, iso(at))
+            before = self.phase(event.number)
+            self._put(event.number, fold_phase(before, event, iso(at)))
+            if isinstance(event, ev.PhaseReset) and before.items is not None:
+                self._reset_items(event, len(before.items), iso(at))
         else:
             _RUN_FOLD[type(event)](self, event, iso(at))
 
@@ -101,18 +102,18 @@ class State:
         (self.restoring.add if phase.restore else self.restoring.discard)(number)
         (self.awaiting.add if phase.status == table.AWAITING else self.awaiting.discard)(number)
 
-    def _reset_items(self, event: ev.PhaseReset, at: str) -> None:
+    def _reset_items(self, event: ev.PhaseReset, many: int, at: str) -> None:
         if event.items is None:
-            self._forget_items(event.number)
+            self._forget_items(item(event.number, index) for index in range(many))
             return
         for number in (item(event.number, index) for index in event.items):
             self.items[number] = fold_phase(self.phase(number), ev.PhaseReset(number, event.why), at)
 
-    def _forget_items(self, number: int | None = None) -> None:
-        """Of one phase, or all: what is left is where their attempts are counted."""
-        for one, phase in self.items.items():
-            if number in (None, one.phase):
-                self.items[one] = bare(phase)
+    def _forget_items(self, items: Iterable[Item]) -> None:
+        """What is left is where their attempts are counted."""
+        for one in items:
+            if one in self.items:
+                self.items[one] = bare(self.items[one])
 
 
 _BLANK = PhaseState()
@@ -138,7 +139,7 @@ def _run_started(state: State, event: ev.RunStarted, at: str) -> None:
     for number, phase in state.phases.items():
         after = anew(phase, before)
         state._put(number, after.replace(made=None) if event.force and number in event.scope else after)
-    state._forget_items()
+    state._forget_items(state.items)
 
 
 def _plan_adopted(state: State, event: ev.PlanAdopted, at: str) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from orchestrator.core.gate import AFTER, APPROVE, BEFORE, DENY, Approval
 from orchestrator.core.names import nearest, seconds
+from orchestrator.load.definitions import Reader, Wrong, shown
 
-Wrong = Callable[[str, str], Any]
 LONGEST = 200  # characters of `show`
 _KEYS = ("when", "deadline", "default", "who", "show")
 _EXAMPLE = 'approval = { when = "after", deadline = "2h", who = ["ann"] }'
@@ -21,7 +20,7 @@ def approval(value: Any, wrong: Wrong) -> Any:
     if isinstance(value, str):
         return Approval(value) if _is_when(value, wrong) else None
     if not isinstance(value, dict) or "" in value:
-        return wrong(f"approval: {_shown(value)} is neither true, before, after nor a table", _EXAMPLE)
+        return wrong(f"approval: {shown(value)} is neither true, before, after nor a table", _EXAMPLE)
     return _table(value, wrong)
 
 
@@ -51,7 +50,7 @@ def _when(value: Any, wrong: Wrong) -> Any:
 
 def _is_when(value: object, wrong: Wrong) -> bool:
     if value not in (BEFORE, AFTER):
-        wrong(f"approval: {_shown(value)} is neither before nor after", 'approval = "before", or "after"')
+        wrong(f"approval: {shown(value)} is neither before nor after", 'approval = "before", or "after"')
         return False
     return True
 
@@ -60,40 +59,32 @@ def _deadline(value: Any, wrong: Wrong) -> Any:
     try:
         found = seconds(value)
     except (ValueError, OverflowError):
-        return wrong(f"approval: deadline: {_shown(value)} is not a duration", 'write seconds, or "10m", "2h", "1d"')
+        return wrong(f"approval: deadline: {shown(value)} is not a duration", 'write seconds, or "10m", "2h", "1d"')
     return found if found > 0 else wrong("approval: deadline: must be more than 0", 'deadline = "2h"')
 
 
 def _default(value: Any, wrong: Wrong) -> Any:
     if value not in (APPROVE, DENY):
-        return wrong(f"approval: default: {_shown(value)} is neither deny nor approve", 'default = "deny"')
+        return wrong(f"approval: default: {shown(value)} is neither deny nor approve", 'default = "deny"')
     return value
 
 
 def _who(value: Any, wrong: Wrong) -> Any:
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, (list, tuple)) or not names:
-        return wrong(f"approval: who: {_shown(value)} is not a list of accounts", 'who = ["ann", "bob"]')
+        return wrong(f"approval: who: {shown(value)} is not a list of accounts", 'who = ["ann", "bob"]')
     for name in names:
         if not isinstance(name, str) or not name.strip() or not name.isprintable():
-            return wrong(f"approval: who: {_shown(name)} is not the name of an account", 'who = ["ann", "bob"]')
+            return wrong(f"approval: who: {shown(name)} is not the name of an account", 'who = ["ann", "bob"]')
     return tuple(dict.fromkeys(names))
 
 
 def _show(value: Any, wrong: Wrong) -> Any:
     if not isinstance(value, str) or not value.isprintable() or len(value) > LONGEST:
-        return wrong(f"approval: show: {_shown(value)} is not one line of at most {LONGEST} characters", 'show = "..."')
+        return wrong(f"approval: show: {shown(value)} is not one line of at most {LONGEST} characters", 'show = "..."')
     return value
 
 
-def _shown(value: object) -> str:
-    try:
-        text = repr(value)
-    except ValueError:  # Python refuses to write out a number of more than 4300 digits
-        return "a number too long to show"
-    return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-_READ: dict[str, Callable[[Any, Wrong], Any]] = {
+_READ: dict[str, Reader] = {
     "when": _when, "deadline": _deadline, "default": _default, "who": _who, "show": _show,
 }  # fmt: skip

@@ -15,7 +15,7 @@ from orchestrator.errors import CODES
 from orchestrator.load import foreach, making
 from orchestrator.load.approvals import approval
 from orchestrator.load.definitions import Reader, Report, Written, Wrong, shown
-from orchestrator.load.reading import LARGEST, is_number, is_table, is_whole
+from orchestrator.load.reading import LARGEST, at_least_one, is_number, is_table, is_whole, switch
 
 NAME_LENGTH = 80
 SMALLEST_MEMORY, LARGEST_MEMORY = 1_000_000, 2**62
@@ -283,13 +283,7 @@ def _cpu(value: Any, wrong: Wrong) -> Any:
     return wrong("cpu: must be more than 0", 'cpu = "5m"') if found == 0 else found and math.ceil(found)
 
 
-def _open_files(value: Any, wrong: Wrong) -> Any:
-    if not is_whole(value) or value <= 0:
-        return wrong(f"open_files: {shown(value)} is not a whole number above 0", "open_files = 256")
-    return value
-
-
-_LIMIT: dict[str, Reader] = {"memory": _memory, "cpu": _cpu, "open_files": _open_files}
+_LIMIT: dict[str, Reader] = {"memory": _memory, "cpu": _cpu, "open_files": at_least_one("open_files", 256)}
 
 
 def _pools(value: Any, wrong: Wrong) -> Any:
@@ -338,14 +332,14 @@ _READ: dict[str, Reader] = {
     "approval": approval,
     "pools": _pools,
     "foreach": foreach.foreach,
-    "max_parallel": foreach.at_least_one("max_parallel"),
-    "fail_fast": foreach.switch("fail_fast"),
+    "max_parallel": at_least_one("max_parallel"),
+    "fail_fast": switch("fail_fast"),
     "fail_after": foreach.fail_after,
     "inputs": making.patterns("inputs"),
     "outputs": making.patterns("outputs"),
     "params": making.params,
-    "cache": making.cache,
-    "checkpoint": making.checkpoint,
+    "cache": switch("cache", "false"),
+    "checkpoint": switch("checkpoint"),
     "on_critical": making.on_critical,
     "when": making.when,
     "run": _run,

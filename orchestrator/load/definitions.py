@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from orchestrator.core.names import readable
+from orchestrator.core.names import readable, short
 from orchestrator.core.spec import Spec
 from orchestrator.core.value import Value, plain
 
@@ -75,8 +75,4 @@ def shown(value: object) -> str:
     """A value that an author wrote, for the message that refuses it."""
     if isinstance(value, dict) and len(value) == 1 and "" in value:  # what Python wrote and JSON cannot hold
         return str(value[""])
-    try:
-        text = repr(value)
-    except ValueError:  # Python refuses to write out a number of more than 4300 digits
-        return "a number too long to show"
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    return short(value)

@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.core.item import MOST_ITEMS
 from orchestrator.core.spec import Foreach
-from orchestrator.load.definitions import Reader, Wrong, shown
+from orchestrator.load.definitions import Wrong, shown
 from orchestrator.load.reading import is_whole, unfit
 
 _RESULT = re.compile(r"result\((-?\d{1,9})\)((?:\[(?:\"[^\"\]]*\"|'[^'\]]*'|\d{1,9})\])*)")
@@ -50,21 +50,3 @@ def fail_after(value: Any, wrong: Wrong) -> Any:
     if not is_whole(value) or value < 1:
         return wrong(f"fail_after: {shown(value)} is neither a number of items nor a share", 'fail_after = "5%", or 3')
     return float(value)
-
-
-def at_least_one(key: str) -> Reader:
-    def read(value: Any, wrong: Wrong) -> Any:
-        if not is_whole(value) or value < 1:
-            return wrong(f"{key}: {shown(value)} is not a whole number above 0", f"{key} = 4")
-        return value
-
-    return read
-
-
-def switch(key: str) -> Reader:
-    def read(value: Any, wrong: Wrong) -> Any:
-        if not isinstance(value, bool):
-            return wrong(f"{key}: {shown(value)} is neither true nor false", f"{key} = true")
-        return value
-
-    return read

@@ -91,19 +91,7 @@ def _is_plain(value: object) -> bool:
     return isinstance(value, float) and math.isfinite(value)
 
 
-def checkpoint(value: Any, wrong: Wrong) -> Any:
-    if not isinstance(value, bool):
-        return wrong(f"checkpoint: {shown(value)} is neither true nor false", "checkpoint = true")
-    return value
-
-
 def on_critical(value: Any, wrong: Wrong) -> Any:
     if value != ROLLBACK:
         return wrong(f"on_critical: {shown(value)} is not known", f'on_critical = "{ROLLBACK}"')
-    return value
-
-
-def cache(value: Any, wrong: Wrong) -> Any:
-    if not isinstance(value, bool):
-        return wrong(f"cache: {shown(value)} is neither true nor false", "cache = false")
     return value

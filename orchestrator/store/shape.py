@@ -14,7 +14,7 @@ from orchestrator.core.checkpoint import Checkpoint, Entry
 from orchestrator.core.events import Event, RolledBack, Scope
 from orchestrator.core.gate import Approval, Gate
 from orchestrator.core.item import is_number, number_of
-from orchestrator.core.names import Identity, epoch
+from orchestrator.core.names import Identity, epoch, short
 from orchestrator.core.outcome import Failure
 from orchestrator.core.phase import PhaseState
 from orchestrator.core.state import RunState
@@ -37,7 +37,7 @@ def check_fields(cls: type[Value], data: dict[str, Any], *, whole: bool = False)
     kinds = _kinds(cls)
     for name, value in data.items():
         if not kinds[name](value):
-            raise ValueError(f"{name} cannot be {_short(value)}")
+            raise ValueError(f"{name} cannot be {short(value)}")
     if whole and (missing := sorted(kinds.keys() - data.keys() - cls._defaults.keys())):
         raise ValueError(f"{missing[0]} is missing")
 
@@ -54,7 +54,7 @@ def check_state(document: dict[str, Any]) -> None:
     """ValueError or KeyError where something in a snapshot is not what this orch could have put there."""
     for name in ("seq", "chain", "segment", "offset"):
         if not (_is_int(document[name]) and document[name] >= 0):
-            raise ValueError(f"{name} cannot be {_short(document[name])}")
+            raise ValueError(f"{name} cannot be {short(document[name])}")
     check_fields(RunState, document["run"])
     _each(document["agents"], lambda who: check_fields(Identity, who, whole=True))
     _each(document["answers"], lambda answer: _like(answer, _ANSWER))
@@ -68,7 +68,7 @@ def _check_phase(data: dict[str, Any]) -> None:
     check_fields(PhaseState, data)
     status, step = data.get("status", "pending"), data.get("step")
     if status not in STATUSES or (status == IN_PROGRESS) != (step in STEPS) or (step is not None and step not in STEPS):
-        raise ValueError(f"status and step cannot be {_short(status)} and {_short(step)}")
+        raise ValueError(f"status and step cannot be {short(status)} and {short(step)}")
     if status == AWAITING and not data.get("gate"):
         raise ValueError("gate is missing")
     for error in data.get("errors", ()):
@@ -82,11 +82,11 @@ def check_checkpoint(found: Checkpoint) -> None:
     if not all(
         isinstance(epoch(found.timestamp), float) and _is_int(int(number_of(number))) for number in found.phases()
     ):
-        raise ValueError(f"its phases cannot be {_short(sorted(found.phases()))}")
+        raise ValueError(f"its phases cannot be {short(sorted(found.phases()))}")
     for entry in found.entries.values():
         for name, value in entry.__dict__.items():
             if type(value) is not type(_ENTRY[name]):
-                raise ValueError(f"{name} of a file cannot be {_short(value)}")
+                raise ValueError(f"{name} of a file cannot be {short(value)}")
         if entry.path.startswith(("/", "system/")) or ".." in entry.path.split("/"):
             raise ValueError(f"{entry.path} is no place for an output")
         if entry.is_file and not _DIGEST.fullmatch(entry.digest):
@@ -108,7 +108,7 @@ def _each(documents: Any, check: Callable[[dict[str, Any]], None]) -> None:
 def _like(document: dict[str, Any], pattern: dict[str, Fits]) -> None:
     for name, fits in pattern.items():
         if not fits(document[name]):
-            raise ValueError(f"{name} cannot be {_short(document[name])}")
+            raise ValueError(f"{name} cannot be {short(document[name])}")
 
 
 # ---- what may stand where
@@ -192,8 +192,3 @@ _RUN: dict[str, Fits] = {
     "started_at": _is_time_or_none, "finished_at": _is_time_or_none,
 }  # fmt: skip
 _ERROR: dict[str, Fits] = {"code": _is_code, "message": _is_text}
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else text[:37] + "..."

@@ -48,10 +48,10 @@ class Tally:
                 self._heard(seen)
         if any(isinstance(event, _OPENINGS) for event in decision.events):
             self._open(state, plan, moment)
-        for event in decision.events:
-            if isinstance(event, ev.PhaseEvent):
-                self._moved(event, state)
-                self._block(event.number, plan)
+        moved = [event for event in decision.events if isinstance(event, ev.PhaseEvent)]
+        for event in moved:
+            self._moved(event, state)
+        self._block([event.number for event in moved], plan)
 
     # ---- what is asked of it
 
@@ -136,7 +136,7 @@ class Tally:
         if isinstance(number, Item):
             self.ran_items.add(number)
             self._put_item(number, state.phase(number).status)
-        elif isinstance(event, ev.PhaseReset):
+        elif isinstance(event, ev.PhaseReset) and number in self._items:
             for item in [one for one in self._at if phase_of(one) == number]:
                 self._put_item(item, state.phase(item).status)
         if number in self._status:
@@ -145,11 +145,12 @@ class Tally:
         if not state.phase(number).is_live:
             self._beats.pop(number, None)
 
-    def _block(self, number: int, plan: Plan) -> None:
-        if self._status.get(number) in _HOLDING:
-            self._block_behind([number], plan)
-        elif number in self._holds:
+    def _block(self, moved: list[int], plan: Plan) -> None:
+        holding = [number for number in moved if self._status.get(number) in _HOLDING]
+        if len(holding) < len(moved) and not self._holds.isdisjoint({*moved}.difference(holding)):
             self._block_all(plan)
+        elif holding:
+            self._block_behind(holding, plan)
 
     def _block_all(self, plan: Plan) -> None:
         self.blocked, self._holds = set(), set()

@@ -330,4 +330,5 @@ def test_nothing_is_left_in_the_agent(agent: Driven) -> None:
 def test_the_outcome_is_plain_json(agent: Driven) -> None:
     what = order(1, "exit 4")
     agent.owner.start(what)
-    json.dumps(agent.owner.wait("ended", what)["outcome"])
+    told = agent.owner.wait("ended", what)["outcome"]
+    assert told == json.loads(json.dumps(told))

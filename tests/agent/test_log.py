@@ -47,11 +47,12 @@ def test_the_last_is_kept_and_what_is_lost_is_counted(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_made_costs_lines_only(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("kept")
     log = BoundedLog(tmp_path / "file" / "1.log", 2048)
     for _ in range(10):
         log.write(b"x" * 1000)
     log.close()
+    assert [(path.name, path.read_text()) for path in tmp_path.rglob("*")] == [("file", "kept")]
 
 
 @given(st.lists(st.text(alphabet="ab:\r", max_size=30), max_size=60), st.lists(st.integers(1, 50)))

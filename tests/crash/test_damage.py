@@ -310,10 +310,7 @@ def used(project: Project) -> Project:
     )
     run = project.start("run")
     run.until(lambda: len(project.lines("ran")) == 3 and project.statuses().get(2) == "failed")
-    for pid in project.processes():
-        os.kill(pid, 19)
-    for pid in project.processes():
-        os.kill(pid, 9)
+    project.end_all()
     run.wait()
     answer = project.file("system/asks/a1.answer", json.dumps({"accepted": True, "text": "yes"}))
     answer.chmod(0o600)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -117,8 +116,7 @@ def test_a_disk_that_became_read_only_after_all_was_killed(project: Project, dis
     project.file("wait", "")
     run = project.start("run", "--jobs", "2")
     run.until(lambda: list(project.statuses().values()).count("in_progress") == 2)
-    for pid in project.processes():
-        os.kill(pid, signal.SIGKILL)
+    project.end_all()
     run.wait()
     (project.root / "wait").unlink()
     wait_for(lambda: not project.processes())

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
 import threading
 import time
 from pathlib import Path
@@ -119,14 +117,6 @@ def test_a_run_that_is_killed_again_and_again_does_everything_once(project: Proj
     project.assert_nothing_left()
 
 
-def _everybody_at_once(project: Project) -> None:
-    """As the kernel does when a container ends: nobody has time to notice that others went before."""
-    for pid in project.processes():
-        os.kill(pid, signal.SIGSTOP)
-    for pid in project.processes():
-        os.kill(pid, signal.SIGKILL)
-
-
 def _journal(project: Project) -> dict[str, bytes]:
     kept = [path for path in project.system.rglob("*") if path.is_file()]
     return {str(path): path.read_bytes() for path in kept}
@@ -147,7 +137,7 @@ def _cut_down(project: Project) -> None:
     run = project.start("run")
     run.until(lambda: {"2", "3"} <= set(project.lines("ran")))
     run.until(lambda: set(project.statuses().values()) == {"completed", "in_progress", "pending"})
-    _everybody_at_once(project)
+    project.end_all()
     run.wait()
 
 
@@ -217,10 +207,7 @@ def test_what_outlived_its_agent_is_ended_by_the_next_holder(project: Project) -
     run.until(lambda: project.lines("began"))
     workers = set(project.workers())
     assert len(workers) >= 3
-    for pid in set(project.own_processes()) - workers:
-        os.kill(pid, signal.SIGSTOP)
-    for pid in set(project.own_processes()) - workers:
-        os.kill(pid, signal.SIGKILL)
+    project.end_all(but=workers)
     run.wait()
     identities = [found for pid in workers if (found := process.identity(pid))]
     recovered = project.orch("recover")

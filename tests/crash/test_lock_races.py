@@ -205,9 +205,7 @@ def _interrupted(project: Project) -> None:
     run = project.start("run")
     run.until(lambda: sorted(project.lines("ran")) == ["1", "2", "3"])
     wait_for(lambda: [phase["step"] for phase in project.state()["phases"].values()] == ["running"] * 3)
-    for number in (signal.SIGSTOP, signal.SIGKILL):
-        for pid in project.processes():
-            os.kill(pid, number)
+    project.end_all()
     run.wait()
 
 

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -183,14 +182,6 @@ def seen(project: Project, place: ns.Prefix | Warm) -> tuple[str, str, bool]:
     return found["run"]["state"], found["phases"][0]["status"], any(agent["alive"] for agent in found["agents"])
 
 
-def end_all(project: Project) -> None:
-    """As the kernel ends a container: nobody has time to notice that others went before."""
-    for number in (signal.SIGSTOP, signal.SIGKILL):
-        for pid in project.processes():
-            with suppress(ProcessLookupError):  # one that was about to end anyway
-                os.kill(pid, number)
-
-
 GOES_ON = "phase 1: its agent is alive and goes on with it\n"
 UNTOLD = "phase 1: whether its agent is alive cannot be told from here; "
 
@@ -249,7 +240,7 @@ def test_who_died_with_all_is_dead_from_wherever_that_can_be_told(project: Proje
     """And where the record of it is damaged; where it cannot be told, it is waited for, and not for ever."""
     ns.needs(ns.PIDS, ns.HOST, ns.clocks(100_000), ns.date(1))
     at_work(project)
-    end_all(project)
+    project.end_all()
     dead = ("interrupted", "failed", False)
     for place in (warm, *SOME_CLOCKS, ns.boot(boot_ids / "other"), *map(ns.date, SOME_DATES)):
         assert seen(project, place) == dead, place
@@ -314,7 +305,7 @@ def test_whoever_got_the_pids_of_the_dead_owns_nothing_and_is_not_touched(projec
         run = at_work(project, (*there.prefix, *ORCH))
         owners = [json.loads(path.read_text())["pid"] for path in (project.system / "agents").glob("*/identity.json")]
         owners.append(project.state()["run"]["owner"]["pid"])
-        end_all(project)
+        project.end_all()
         run.wait()
         wait_for(lambda: not any(map(there.is_there, owners)))
         strangers = [int(there.hand_out(pid).stdout) for pid in owners]

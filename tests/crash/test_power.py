@@ -6,7 +6,6 @@ import copy
 import json
 import os
 import shutil
-import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from itertools import chain
@@ -193,10 +192,7 @@ def a_run_that_is_killed_and_recovered(project: Project, before: tuple[str, ...]
     project.commands({"number": 1, "run": "true"}, {"number": 2, "run": "while ! test -e go; do sleep 0.05; done"})
     run = project.start("run", "--quiet", argv=(*before, *ORCH))
     run.until(lambda: project.phases().get(2, {}).get("step") == "running")
-    everybody = [pid for pid in project.processes() if pid != run.pid]
-    for number in (signal.SIGSTOP, signal.SIGKILL):
-        for pid in everybody:
-            os.kill(pid, number)
+    project.end_all(but=[run.pid])
     run.wait()
     project.file("go", "")
     record = Path(before[-1])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -114,16 +114,26 @@ def by_itself(root: Path) -> tuple[str, ...]:
     return ("run",)
 
 
-class Copies:
-    def __init__(self, base: Path, copy: Path) -> None:
-        self._base, self._copy = base, copy
+class Ground:
+    """A project, copies of it to spoil, and how its command goes where nothing fails."""
 
-    def __iter__(self) -> Iterator[Path]:
-        """One after the other, always at the same place."""
-        while True:
-            shutil.rmtree(self._copy, ignore_errors=True)
-            shutil.copytree(self._base, self._copy, symlinks=True, copy_function=_copied)
-            yield self._copy
+    def __init__(self, folder: Path, make: Callable[[Path], tuple[str, ...]]) -> None:
+        self._base, self._copy = folder / "base", folder / "copy"
+        self.words = make(self._copy)
+        shutil.move(self._copy, self._base)
+        root = self.copy()
+        self.old = stood(root)
+        self.points = self.command(root).points
+        self.new = stood(root)
+
+    def copy(self) -> Path:
+        """Always at the same place, as messages and caches name it."""
+        shutil.rmtree(self._copy, ignore_errors=True)
+        shutil.copytree(self._base, self._copy, symlinks=True, copy_function=_copied)
+        return self._copy
+
+    def command(self, root: Path, fault: Fault | None = None) -> Done:
+        return command(root, *self.words, stage=working, of=".", fault=fault)
 
 
 def chosen(points: list[Point]) -> list[int]:
@@ -133,26 +143,19 @@ def chosen(points: list[Point]) -> list[int]:
 
 def cut(make: Callable[[Path], tuple[str, ...]], check: Callable[[Path, Stood, Stood], None], code: int) -> None:
     with in_memory() as folder:
-        base = folder / "copy"
-        words = make(base)
-        shutil.move(base, folder / "base")
-        copies = iter(Copies(folder / "base", base))
-        root = next(copies)
-        old = stood(root)
-        points = command(root, *words, stage=working, of=".").points
-        new, tried = stood(root), chosen(points)
-        fired = 0
+        ground = Ground(folder, make)
+        tried, fired = chosen(ground.points), 0
         for at in tried:
-            root = next(copies)
-            done = command(root, *words, stage=working, of=".", fault=Fault(at, KILL))
+            root = ground.copy()
+            done = ground.command(root, Fault(at, KILL))
             assert "Traceback" not in done.text, done
             fired += done.fired is not None
             if done.fired is not None:
                 orch(root, 0, "recover")
             else:
                 assert done.code == code, done
-            check(root, old, new)
-        print(f"{words[0]}: {len(points)} points, {len(tried)} tried, {fired} fired")
+            check(root, ground.old, ground.new)
+        print(f"{ground.words[0]}: {len(ground.points)} points, {len(tried)} tried, {fired} fired")
         assert fired >= len(tried) - 3
 
 
@@ -205,21 +208,14 @@ def test_two_at_once_come_to_the_same(tmp_path: Path) -> None:
 def test_where_there_is_no_room_nothing_has_changed() -> None:
     """Each write that the rollback makes finds the disk full, and so does all after it; then there is room again."""
     with in_memory() as folder:
-        base = folder / "copy"
-        words = rolling_back(base)
-        shutil.move(base, folder / "base")
-        copies = iter(Copies(folder / "base", base))
-        root = next(copies)
-        old = stood(root)
-        points = command(root, *words, stage=working, of=".").points
-        new = stood(root)
-        writes = [at for at, point in enumerate(points) if point.call == "write" and point.path.startswith(ABOUT)]
+        ground = Ground(folder, rolling_back)
+        writes = [n for n, point in enumerate(ground.points) if point.call == "write" and point.path.startswith(ABOUT)]
         for at in [writes[one] for one in spread(len(writes), times(6, 1000), 1)]:
-            root = next(copies)
-            done = command(root, *words, stage=working, of=".", fault=Fault(at, "ENOSPC", lasts=True))
+            root = ground.copy()
+            done = ground.command(root, Fault(at, "ENOSPC", lasts=True))
             assert done.code == 74 and "Traceback" not in done.text, done
             orch(root, 0, "recover")
             now = stood(root)
-            assert now in (old, new), done
+            assert now in (ground.old, ground.new), done
             left = json.dumps([name for name in now.files if ".orch-" in name])
             assert left == "[]"

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import random
 import re
 import shutil
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -58,9 +56,10 @@ def _is_killed(project: Project, *, all_of_it: bool) -> None:
     run = project.start("run")
     run.until(lambda: project.lines("began"))
     run.until(lambda: "in_progress" in project.statuses().values())
-    for pid in project.processes() if all_of_it else [run.pid]:
-        with suppress(ProcessLookupError):
-            os.kill(pid, 9)
+    if all_of_it:
+        project.end_all()
+    else:
+        run.kill()
     run.wait()
     if all_of_it:
         wait_for(lambda: not project.processes())

@@ -31,7 +31,7 @@ def test_what_an_author_may_write(value, found):
     ("value", "message", "hint"),
     [
         (3, "approval: 3 is neither true, before, after nor a table", EXAMPLE),
-        ({"": "date"}, "approval: {'': 'date'} is neither true, before, after nor a table", EXAMPLE),
+        ({"": "date"}, "approval: date is neither true, before, after nor a table", EXAMPLE),
         ("always", "approval: 'always' is neither before nor after", 'approval = "before", or "after"'),
         ({"when": 1}, "approval: 1 is neither before nor after", 'approval = "before", or "after"'),
         ({"wo": ["ann"]}, "approval: unknown key wo", "did you mean who?"),

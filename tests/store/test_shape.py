@@ -52,7 +52,7 @@ def put(*path: str | int, value: object) -> Callable[[Document], None]:
     [
         (put("seq", value=-1), "seq cannot be -1"),
         (put("offset", value=True), "offset cannot be True"),
-        (put("chain", value="x" * 50), r"chain cannot be 'x{36}\.\.\.$"),
+        (put("chain", value="x" * 90), r"chain cannot be 'x{76}\.\.\.$"),
         (put("segment", value=2**60), "segment cannot be 1152921504606846976"),
         (put("run", "jobs", value="two"), "jobs cannot be 'two'"),
         (put("run", "stale_after", value=None), "stale_after cannot be None"),
