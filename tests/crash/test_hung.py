@@ -40,7 +40,9 @@ def test_one_that_hangs_is_taken_over_by_the_next_run(project: Project) -> None:
     assert patient.code == 75, patient
     wait_for(lambda: project.status()["run"]["hung"])
     assert "its loop hangs: the next `orch run` or `orch recover` ends it and takes over" in project.orch("status").out
-    before = process.identity(project.state()["phases"]["2"]["pid"])
+    agents = project.agents()
+    (long,) = [pid for pid in project.workers() if (it := process.entry_of(pid)) is not None and it.parent in agents]
+    before = process.identity(long)
     run = project.start("run")
     assert hung.wait().code == -signal.SIGKILL  # its loop was asked, and could not hear it
     run.wait_for("goes on")
