@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import pwd
 import secrets
@@ -79,6 +80,10 @@ def _of_params(specs: Iterable[Spec], params: Mapping[str, Any]) -> Iterator[Fau
             right = nearest(name, list(params))
             hint = f"did you mean ${right}?" if right else f"write {name} = ... under [params] in orch.toml"
             yield Fault(spec.file, spec.line, f"phase {spec.number}: params: there is no parameter ${name}", hint)
+        given = spec.params.get(spec.foreach.param) if spec.foreach and spec.foreach.param else None
+        if isinstance(given, str) and not isinstance(value := params.get(given[1:], []), list | tuple):
+            said = f"phase {spec.number}: foreach: the parameter {given[1:]} is no list: it is {json.dumps(value)}"
+            yield Fault(spec.file, spec.line, said, f'write {given[1:]} = ["a", "b"] under [params] in orch.toml')
 
 
 class Hands:

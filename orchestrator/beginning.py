@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -90,7 +91,7 @@ def params_for(known: Mapping[str, Any], state: State, options: RunOptions) -> d
         if value != has[name]:
             raise UsageError(
                 f"run {state.run.id} has {name} = {json.dumps(has[name])}, and keeps it",
-                f"`orch run --new --set {name}={options.params[name]}` begins another",
+                f"`orch run --new --set {shlex.quote(f'{name}={options.params[name]}')}` begins another",
             )
     return given
 
@@ -101,6 +102,8 @@ def _typed(name: str, text: str, known: Mapping[str, Any]) -> Any:
         hint = f"did you mean {right}?" if right else f"write {name} = {json.dumps(text)} under [params] in orch.toml"
         raise UsageError(f"--set {name}: there is no parameter {name}", hint)
     kind = type(known[name])
+    if kind is list:
+        return _listed(name, text, known[name])
     try:
         value = _WORDS[text.lower()] if kind is bool else kind(text)
         if value != value or value in (math.inf, -math.inf):
@@ -112,5 +115,24 @@ def _typed(name: str, text: str, known: Mapping[str, Any]) -> Any:
         ) from None
 
 
+def _listed(name: str, text: str, default: list[Any]) -> list[Any]:
+    """A list is written as JSON; what is in it is of the kinds that the settings have in it, if they have any."""
+    example = json.dumps(default or ["a", "b"])
+    kinds = {type(each) for each in default} or {str, int, float, bool}
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, list):
+        raise UsageError(f"--set {name}={text}: {text} is not a list", f"as in --set '{name}={example}'")
+    for each in found:
+        fits = type(each) in kinds or (type(each) is int and float in kinds)
+        if not fits or (isinstance(each, int | float) and not abs(each) < LARGEST):
+            may = " or ".join(_KINDS[kind] for kind in _KINDS if kind in kinds)
+            raise UsageError(f"--set {name}={text}: {json.dumps(each)} is not {may}", f"as in --set '{name}={example}'")
+    return found
+
+
+LARGEST = 2**63
 _WORDS = {"true": True, "false": False}
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}

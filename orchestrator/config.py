@@ -245,7 +245,9 @@ def _type_of(setting: Setting) -> Any:
 def _plain(given: object) -> object:
     if isinstance(given, str | bool) or (isinstance(given, int | float) and abs(given) < 2**63):
         return given
-    raise ValueError("it is neither text nor a number, true or false")
+    if isinstance(given, list) and not any(isinstance(each, list) for each in given):
+        return [_plain(each) for each in given]
+    raise ValueError("it is neither text nor a number, true or false, nor a list of these")
 
 
 def _finite_seconds(given: object) -> float:

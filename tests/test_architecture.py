@@ -23,7 +23,7 @@ PACKAGE = "orchestrator"
 # In the core, among the small hands of floor 2 and on the floor that joins them the order is that of reading: each may know those before it.
 CORE = (
     "formats", "item", "value", "names", "causes", "outcome", "gate", "spec", "slot", "integration", "wire", "setting", "graph",
-    "cachekey", "condition", "events", "table", "phase", "state", "observations", "actions", "stuck", "retry", "pools", "fanout", "plan",
+    "cachekey", "condition", "events", "table", "phase", "carrying", "state", "observations", "actions", "stuck", "retry", "pools", "fanout", "plan",
     "preview", "priority", "agenda", "flaw", "checkpoint", "draft", "undoing", "fanning", "judging", "deciding", "asking", "ending",
     "decide", "reconcile", "story", "drawing", "eta",
 )  # fmt: skip

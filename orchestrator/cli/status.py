@@ -179,7 +179,8 @@ def _of_items(look: Look, number: int, phase: PhaseState) -> str:
     parts += [f"{many} {status.replace('_', ' ')}" for status, many in counts.items() if status != COMPLETED and many]
     if phase.duration_seconds is not None:
         parts.insert(0, span(phase.duration_seconds))
-    return ", ".join(parts)
+    kept = f": {phase.why}" if phase.why and phase.status == COMPLETED else ""
+    return ", ".join(parts) + kept
 
 
 def _remark(number: int, phase: PhaseState, waits_for: str | None) -> str:

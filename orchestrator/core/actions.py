@@ -36,6 +36,9 @@ class Measure(Action):
     outputs: tuple[str, ...]
     was_inputs: str = ""  # digests; empty: there is nothing to compare with
     was_outputs: str = ""
+    over: str = ""  # the pattern of the files that it fans out over
+    was_over: str = ""
+    ended: bool = False  # what the outputs hold now is what it has made
 
 
 class TakeOutcome(Action):

@@ -192,7 +192,7 @@ class Agenda:
         elif self._plan.fans_out(number):
             self._judge(number, phase)
             if phase.items is None and phase.status == PENDING and number in self.scope and self.unmet[number] == 0:
-                self.to_fan_out.add(number)
+                (self.unjudged if self._plan.is_judged(number, phase) else self.to_fan_out).add(number)
         elif isinstance(number, Item) and self._state.phase(number.phase).status != PENDING:
             return
         elif number in self.scope and self.unmet.get(number) == 0:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from orchestrator.core.spec import Spec
@@ -17,9 +17,10 @@ from orchestrator.core.value import Value
 RECIPE = 2
 # recipe -> the families of ingredients that it knows; one whose meaning changes gets another name
 FAMILIES: dict[int, frozenset[str]] = {
-    2: frozenset({"code", "run", "cwd", "env", "params", "inputs", "needs", "outputs"}),
+    2: frozenset({"code", "run", "cwd", "env", "params", "inputs", "needs", "outputs", "foreach", "over"}),
 }
 _SHORT, _SHOWN = 32, 8  # digits of a digest: as it is kept, as it is shown
+_OF_ITEM = 16  # of the key of an item: there may be a million
 _LONGEST = 40  # characters of a parameter that is kept as it is
 
 
@@ -43,6 +44,11 @@ class Material(Value):
     outputs: str = ""
     of_inputs: Difference | None = None  # the first that is not as in the record
     of_outputs: Difference | None = None
+    missing: tuple[str, ...] = ()  # outputs that name one file or folder, and it is not there
+    over: str = ""  # of the files that it fans out over
+    of_over: Difference | None = None
+    each: dict[str, str] = {}  # noqa: RUF012  of each of these: its path -> its content
+    common: str = ""  # of the inputs that are none of these
 
 
 NO_FILES = Material()
@@ -57,6 +63,7 @@ class Made(Value):
     yields: str = ""  # of its result and its outputs, which is what others depend on; empty: it has not succeeded
     run: str = ""  # in which it was made; empty: in this one
     result: Any = None  # where the phase itself does not have it, because it is to be judged
+    failed: int = 0  # how many of its items failed, which it bore
 
     @property
     def recipe(self) -> int:
@@ -95,7 +102,33 @@ def ingredients(
         found["item"] = digest(spec.item)
     if spec.inputs:
         found["inputs"] = material.inputs
+    if spec.foreach is not None:
+        found["foreach"] = _kept(spec.foreach.as_dict())
+        if spec.foreach.files:
+            found["over"] = material.over
     return found | _needed(spec, yields)
+
+
+def item_keys(
+    spec: Spec, params: Mapping[str, Any], material: Material, yields: Callable[[int], str], items: Sequence[Any]
+) -> tuple[str, ...]:
+    """One for each item: what all have in common without the list itself, its value and, of a file, its content.
+
+    Empty, and equal to nothing, where something could not be read.
+    """
+    foreach = spec.foreach
+    assert foreach is not None
+    rest = {name: value for name, value in params.items() if name != foreach.param}
+    of_files = material.replace(inputs=material.common) if foreach.files else material
+    shared = ingredients(spec.replace(foreach=None), rest, of_files, yields)
+    if "" in shared.values() or (foreach.files and "" in material.each.values()):
+        return ("",) * len(items)
+    head, own = digest(shared), material.each if foreach.files else {}
+    return tuple(digest([head, each, own[each] if own else ""])[:_OF_ITEM] for each in items)
+
+
+def is_of_item(key: str) -> bool:
+    return bool(key) and ":" not in key
 
 
 def _needed(spec: Spec, yields: Callable[[int], str]) -> dict[str, str]:
@@ -126,7 +159,8 @@ def difference(spec: Spec, made: Made, now: Mapping[str, str], material: Materia
         return Difference("what it was made of", "was not recorded: its definition said less then")
     for name in [*now, *(name for name in made.of if name not in now)]:
         if _family(name) in families and not _same(made.of.get(name), now.get(name)):
-            return (material.of_inputs if name == "inputs" else None) or _told(spec, name, made.of, now)
+            first = {"inputs": material.of_inputs, "over": material.of_over}.get(name)
+            return first or _told(spec, name, made.of, now)
     if spec.cache and spec.outputs and "outputs" in families and not _same(made.files, material.outputs):
         return material.of_outputs or Difference("outputs", "changed", made.files, material.outputs)
     return None
@@ -155,6 +189,8 @@ _LABELS: dict[str, Callable[[Spec, str], str]] = {
     "params": lambda spec, name: f"params: {name}",
     "inputs": lambda spec, name: "inputs",
     "needs": lambda spec, name: f"needs: what came out of phase {name}",
+    "foreach": lambda spec, name: "foreach: what it is done for",
+    "over": lambda spec, name: "foreach: its files",
 }
 
 

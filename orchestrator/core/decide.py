@@ -75,8 +75,11 @@ def next_wake(state: State, agenda: Agenda, mode: Mode, moment: Moment) -> float
 
 def _has_only_to_look_again(state: State, agenda: Agenda) -> bool:
     """Items are to be found or gathered, or nothing at all is left, which the next decision says."""
-    if agenda.to_gather or (agenda.to_fan_out and not state.run.stopping and _may_start(state)):
+    to_fan_out = agenda.to_fan_out - agenda.looking
+    if agenda.to_gather - agenda.looking or (to_fan_out and not state.run.stopping and _may_start(state)):
         return True
+    if agenda.to_gather:
+        return False  # its outputs are being looked at
     return not (state.live or agenda.count_ready or agenda.waiting or agenda.to_fan_out or agenda.unjudged)
 
 
@@ -266,14 +269,16 @@ def _reset_for_another_call(draft: Draft, seen: obs.RunAsked) -> None:
         phase = draft.phase(number)
         if number not in seen.scope or phase.is_live:
             continue
-        items = fanning.missed_items(draft, number)
+        items, relists = fanning.missed_items(draft, number), fanning.relists(draft, number)
         has_a_past = phase.attempts or phase.status != "pending" or phase.items or phase.made
         if seen.force and has_a_past and not fanning.live_items(draft, number):
             draft.note(ev.PhaseReset(number, "--force"))
         elif phase.status in ("failed", "cancelled") and not stays_failed(draft.plan, number, phase):
-            draft.note(ev.PhaseReset(number, f"it was {phase.status}", phase.interruptions, items=items))
+            draft.note(
+                ev.PhaseReset(number, f"it was {phase.status}", phase.interruptions, items=items, relists=relists)
+            )
         elif phase.status == "pending" and items:
-            draft.note(ev.PhaseReset(number, "of its items some had failed", items=items))
+            draft.note(ev.PhaseReset(number, "of its items some had failed", items=items, relists=relists))
         elif phase.status == RETRY_WAIT and draft.plan.asks_first(number, phase):
             draft.note(ev.PhaseReset(number, "another plan was approved than there is now", phase.interruptions))
 
@@ -346,16 +351,23 @@ def _start_what_is_due(draft: Draft) -> None:
 def _start(draft: Draft, number: int, material: Material) -> None:
     plan, attempt = draft.plan, draft.phase(number).attempt + 1
     is_retry = draft.phase(number).status == RETRY_WAIT
-    made_of = plan.ingredients(number, draft.params, material, draft.phase)
+    key, of = _made_of(draft, number, material)
     draft.reason = ("its retry is due" if is_retry else "its needs are done") + ", and a slot is free"
     draft.note(
         ev.AttemptIntended(
-            number, attempt, draft.mode.agent, key_of(number, made_of), plan.compared(number, made_of),
-            plan.asks_afterwards(number),
+            number, attempt, draft.mode.agent, key, of, plan.asks_afterwards(number),
         )
     )  # fmt: skip
     this = AttemptId(draft.state.run.id, number, attempt)
     draft.do(undoing.first_step(draft, plan.order(this, draft.state.run.due, draft.phase, draft.params)))
+
+
+def _made_of(draft: Draft, number: int, material: Material) -> tuple[str, dict[str, str]]:
+    """An item that may be kept by itself has got its key when its phase fanned out."""
+    if isinstance(number, Item) and (keys := draft.phase(number.phase).keys):
+        return keys[number.index], {}
+    made_of = draft.plan.ingredients(number, draft.params, material, draft.phase)
+    return key_of(number, made_of), draft.plan.compared(number, made_of)
 
 
 def _measured(draft: Draft, seen: obs.Measured) -> None:

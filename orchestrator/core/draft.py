@@ -103,6 +103,11 @@ class Draft:
         if number not in self.agenda.looking:
             self.do(self.plan.question(number, self.phase(number).made))
 
+    def look_at_outputs(self, number: int) -> None:
+        """Of a phase whose items have ended: what they have made together."""
+        if number not in self.agenda.looking:
+            self.do(act.Measure(number, (), self.plan.specs[number].outputs, ended=True))
+
     def stop(self, number: int, why: str, *, insist: bool = False) -> None:
         phase = self.phase(number)
         if phase.step != "stopping" or insist:
@@ -167,6 +172,11 @@ class Draft:
         """How many more of its items have failed by this decision, or were cancelled."""
         mine = (one for one in self._changed if isinstance(one, Item) and one.phase == number)
         return sum((self.phase(one).status in MISSED) - (self.state.phase(one).status in MISSED) for one in mine)
+
+    def has_begun_again(self, number: int) -> bool:
+        """Whether an item of it waits since this very decision: somebody has asked for it again."""
+        mine = (one for one in self._changed if isinstance(one, Item) and one.phase == number)
+        return any(self.phase(one).status in (PENDING, RETRY_WAIT) or self.phase(one).is_live for one in mine)
 
     def concerns_fans(self) -> bool:
         """What fans out is looked at again when this decision is written, before anybody says that all is over."""

@@ -306,14 +306,19 @@ class PhaseReset(PhaseEvent):
     changed: bool = False  # it was compared with what it was made of, and `why` is the first difference
     keeps: bool = False  # only if it has changed by the time that what it needs is done
     items: tuple[int, ...] | None = None  # of a phase that fans out: those run again; None: it fans out anew
+    relists: bool = False  # its items are found anew, and each of them is judged by itself
 
 
 class FannedOut(PhaseEvent):
     """What the phase is to be done for, each by itself; it is done when they are."""
 
-    nested: ClassVar[dict[str, Any]] = {"items": tuple}
+    nested: ClassVar[dict[str, Any]] = {"items": tuple, "keys": tuple}
 
     items: tuple[Any, ...]
+    key: str = ""  # of the whole
+    of: dict[str, str] = {}  # noqa: RUF012  what the whole is made of, by name: what the next run compares
+    keys: tuple[str, ...] = ()  # of each item, by which it is found again
+    kept: str = ""  # how many of them are done by that, in words
 
 
 class Gathered(PhaseEvent):
@@ -324,6 +329,9 @@ class Gathered(PhaseEvent):
     result: list[Any]
     failed: tuple[int, ...] = ()
     duration_seconds: float = 0.0  # since it fanned out; 0 where another call of `orch run` had begun it
+    files: str = ""  # the digest of its outputs, when the last item had ended
+    yields: str = ""  # of result and outputs: what whoever needs it depends on
+    kept: int = 0  # how many items had not to be run
 
 
 class GatherFailed(PhaseEvent):

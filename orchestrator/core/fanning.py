@@ -6,13 +6,15 @@ from orchestrator.core import actions as act
 from orchestrator.core import events as ev
 from orchestrator.core import observations as obs
 from orchestrator.core.agenda import MISSED
+from orchestrator.core.cachekey import NO_FILES, Material, digest, key_of
+from orchestrator.core.carrying import carried, standing, told
 from orchestrator.core.draft import Draft
-from orchestrator.core.fanout import NotAList, ends_early, items_in, may_fail, unfit
+from orchestrator.core.fanout import NotAList, ends_early, may_fail, unfit
 from orchestrator.core.item import Item
 from orchestrator.core.names import epoch
 from orchestrator.core.outcome import Failure
 from orchestrator.core.plan import stays_failed
-from orchestrator.core.table import PENDING
+from orchestrator.core.table import COMPLETED, FAILED, PENDING
 
 
 def files_listed(draft: Draft, seen: obs.FilesListed) -> None:
@@ -21,7 +23,7 @@ def files_listed(draft: Draft, seen: obs.FilesListed) -> None:
     if seen.why_not:
         draft.note(ev.GatherFailed(seen.number, unfit(seen.why_not)))
     else:
-        draft.note(ev.FannedOut(seen.number, seen.files))
+        _note_items(draft, seen.number, NO_FILES.replace(each=dict.fromkeys(seen.files, "")))
 
 
 def fan_out(draft: Draft) -> None:
@@ -35,13 +37,32 @@ def fan_out(draft: Draft) -> None:
             draft.note(ev.PhaseSkipped(number, ruled_out))
             continue
         draft.reason = f"its needs are done: it fans out over {foreach}"
-        if foreach.files:
+        if number in draft.materials:
+            _note_items(draft, number, draft.materials[number])
+        elif draft.plan.has_files(number, draft.phase(number).made):
+            draft.look(number)
+        elif foreach.files:
             draft.do(act.ListFiles(number, foreach.files))
-            continue
-        try:
-            draft.note(ev.FannedOut(number, items_in(foreach, draft.phase)))
-        except NotAList as why:
-            draft.note(ev.GatherFailed(number, unfit(str(why))))
+        else:
+            _note_items(draft, number, NO_FILES)
+
+
+def _note_items(draft: Draft, number: int, material: Material) -> None:
+    """The items, and which of them are done already: who decides counts them as the fold will."""
+    plan, phase = draft.plan, draft.phase(number)
+    try:
+        items, keys = plan.fan(number, draft.params, material, draft.phase)
+    except NotAList as why:
+        draft.note(ev.GatherFailed(number, unfit(str(why))))
+        return
+    before = draft.state.items_of(number) if keys else {}
+    if any(one.status == PENDING and standing(one) for one in before.values()):
+        if not plan.outputs_stand(number, phase.made, material):
+            draft.note(ev.PhaseReset(number, "its outputs are not known to be what its items have left"))
+            before = {}
+    made_of = plan.ingredients(number, draft.params, material, draft.phase)
+    kept = told(carried(before, phase.keys, keys)) if keys else ""
+    draft.note(ev.FannedOut(number, items, key_of(number, made_of), plan.compared(number, made_of), keys, kept))
 
 
 def _waits_for_items(draft: Draft, number: int) -> bool:
@@ -53,7 +74,8 @@ def gather(draft: Draft) -> list[int]:
     """Those that failed by it."""
     failed = []
     for number in sorted(draft.agenda.to_gather):
-        if draft.phase(number).status == PENDING and not _gather_one(draft, number):
+        waits = draft.phase(number).status == PENDING and not draft.has_begun_again(number)
+        if waits and not _gather_one(draft, number):
             failed.append(number)
     return failed
 
@@ -64,12 +86,32 @@ def _gather_one(draft: Draft, number: int) -> bool:
     if len(missed) > may_fail(spec, len(items)):
         give_up(draft, number, missed)
         return False
+    made = draft.materials.get(number, NO_FILES)
+    if spec.outputs and number not in draft.materials:
+        draft.look_at_outputs(number)
+        return True
+    if spec.outputs and (fault := _fault_of_outputs(made)):
+        draft.reason = "its items have ended"
+        draft.note(ev.GatherFailed(number, Failure("VALIDATION", f"its items succeeded, but its output {fault}")))
+        return False
     begun = phase.started_at or ""
     took = draft.moment.now - epoch(begun) if begun >= (draft.state.run.continued_at or "") else 0.0
     results = [(draft.phase(item).outputs or {}).get("result") for item in items]
     draft.reason = "its items have ended"
-    draft.note(ev.Gathered(number, results, tuple(item.index for item in missed), round(max(0.0, took), 3)))
+    kept = sum(draft.phase(item).status == COMPLETED and not draft.phase(item).attempts for item in items)
+    draft.note(
+        ev.Gathered(
+            number, results, tuple(item.index for item in missed), round(max(0.0, took), 3), made.outputs,
+            digest([results, made.outputs]), kept,
+        )
+    )  # fmt: skip
     return True
+
+
+def _fault_of_outputs(found: Material) -> str:
+    if found.missing:
+        return f"{', '.join(found.missing[:3])} is not there"
+    return "" if found.outputs else str(found.of_outputs or "cannot be read")
 
 
 def give_up_early(draft: Draft) -> list[int]:
@@ -113,5 +155,15 @@ def missed_items(draft: Draft, number: int, *, by_hand: bool = False) -> tuple[i
     """Of a phase that has fanned out those to be run again with it; not those that only a person sends again."""
     if draft.phase(number).items is None:
         return None
-    items = [item for item in draft.plan.items_of.get(number, []) if draft.phase(item).status in MISSED]
+    every = draft.plan.items_of.get(number, [])
+    items = [item for item in every if draft.phase(item).status in MISSED]
+    if draft.phase(number).status == FAILED and all(draft.phase(item).is_done for item in every):
+        return None  # what they have made together was the fault
     return tuple(one.index for one in items if by_hand or not stays_failed(draft.plan, one, draft.phase(one)))
+
+
+def relists(draft: Draft, number: int) -> bool:
+    """Whether another call finds the items of this phase anew, as something may have been mended since."""
+    if not draft.plan.keeps_items(number) or draft.phase(number).items is None:
+        return False
+    return missed_items(draft, number) is not None and not live_items(draft, number)

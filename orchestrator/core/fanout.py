@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
+from orchestrator.core.cachekey import Material
 from orchestrator.core.item import MOST_ITEMS, Item, item
 from orchestrator.core.names import short
 from orchestrator.core.outcome import Failure
@@ -19,10 +20,16 @@ class NotAList(Exception):
     """What the items were to come from is something else; the sentence says what."""
 
 
-def items_in(foreach: Foreach, look: Look) -> tuple[Any, ...]:
-    """Those that are written down, or that a phase has returned."""
+def items_in(foreach: Foreach, look: Look, params: Mapping[str, Any], material: Material) -> tuple[Any, ...]:
+    """Those that are written down, that a parameter holds or a phase has returned, or files that were looked at."""
     if foreach.items is not None:
         return foreach.items
+    if foreach.param:
+        if not isinstance(found := params.get(foreach.param), list | tuple):
+            raise NotAList(f"{foreach} is no list: it is {short(found)}")
+        return tuple(found)
+    if foreach.files:
+        return _files(foreach.files, material)
     found = (look(foreach.result or 0).outputs or {}).get("result")
     way = f"result({foreach.result})"
     for key in foreach.keys:
@@ -36,6 +43,37 @@ def items_in(foreach: Foreach, look: Look) -> tuple[Any, ...]:
     if len(found) > MOST_ITEMS:
         raise NotAList(f"{way} has {len(found)} items, and there may be {MOST_ITEMS}")
     return tuple(found)
+
+
+def _files(pattern: str, material: Material) -> tuple[str, ...]:
+    if material.of_over is not None and not material.over:
+        raise NotAList(f"the files {pattern} cannot be looked at: {material.of_over}")
+    if fault := misnamed(pattern, material.each):
+        raise NotAList(fault)
+    return tuple(sorted(material.each))
+
+
+def misnamed(pattern: str, files: Collection[str]) -> str:
+    """Why these cannot be items; empty if they can."""
+    if len(files) > MOST_ITEMS:
+        return f"{pattern} means more than {MOST_ITEMS} files, and there may be no more"
+    wrong = next((path for path in sorted(files) if not path.isprintable()), None)
+    return f"{wrong!r} has a name that cannot be printed" if wrong is not None else ""
+
+
+def without_list(foreach: Foreach, result: Any) -> Any:
+    """What a phase has returned, but for the list that this one is done for."""
+    if not foreach.keys:
+        return None
+    found = whole = _opened(result)
+    for key in foreach.keys[:-1]:
+        found[key] = found = _opened(found[key])
+    found[foreach.keys[-1]] = None
+    return whole
+
+
+def _opened(value: Any) -> Any:
+    return dict(value) if isinstance(value, dict) else list(value)
 
 
 def unfit(why: str) -> Failure:

@@ -30,22 +30,32 @@ def judge(draft: Draft) -> None:
 
 
 def _open_need(draft: Draft, number: int) -> int | None:
-    return next((need for need in draft.plan.needs[number] if not draft.phase(need).is_done), None)
+    return next((need for need in draft.plan.specs[number].needs if not draft.phase(need).is_done), None)
+
+
+def _again(
+    draft: Draft, number: int, why: str, *, changed: bool, keeps: bool, material: Material | None = None
+) -> None:
+    """To be run; of what fans out each item is judged by itself, unless what they made together is another."""
+    made, relists = draft.phase(number).made, draft.plan.keeps_items(number)
+    relists = relists and (material is None or draft.plan.outputs_stand(number, made, material))
+    items = () if relists else None
+    draft.note(ev.PhaseReset(number, why, changed=changed, keeps=keeps, items=items, relists=relists))
 
 
 def _judge_done(draft: Draft, number: int) -> None:
     need = _open_need(draft, number)
     if need is not None and need in draft.agenda.scope:
         draft.reason = "what it needs is not done any more"
-        draft.note(ev.PhaseReset(number, f"phase {need} is run again", keeps=True))
+        _again(draft, number, f"phase {need} is run again", changed=False, keeps=True)
         return
     weighed = draft.plan.weigh(number, draft.phase(number), draft.params, draft.materials[number], draft.phase)
     draft.reason = "it was compared with what it was made of"
     if weighed.what == RUN:
         keeps = draft.phase(number).status == SKIPPED
-        draft.note(ev.PhaseReset(number, weighed.why, changed=not keeps, keeps=keeps))
+        _again(draft, number, weighed.why, changed=not keeps, keeps=keeps, material=draft.materials[number])
     elif weighed.what == SKIP and draft.phase(number).status != SKIPPED:
-        draft.note(ev.PhaseReset(number, weighed.why, keeps=True))
+        _again(draft, number, weighed.why, changed=False, keeps=True)
         draft.note(ev.PhaseSkipped(number, weighed.why))
 
 
@@ -57,4 +67,4 @@ def _judge_pending(draft: Draft, number: int, material: Material) -> None:
     elif weighed.what == KEEP:
         draft.note(ev.PhaseKept(number, weighed.why or draft.state.run.id))
     else:
-        draft.note(ev.PhaseReset(number, weighed.why, changed=True))
+        _again(draft, number, weighed.why, changed=True, keeps=False, material=material)

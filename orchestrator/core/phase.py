@@ -46,6 +46,7 @@ class PhaseState(Value):
     gate: Gate | None = None  # the last asking: what waits, or how it was decided
     durations: tuple[float, ...] = ()  # of the attempts that succeeded, through all runs, the newest last
     items: tuple[Any, ...] | None = None  # what it fans out to, from when that is known
+    keys: tuple[str, ...] = ()  # one for each of them, where they may be kept each by itself
     checkpoint: str | None = None  # was made before these tries began
     restore: str | None = None  # the checkpoint that its outputs are to go back to, until they have
     made: Made | None = None  # what its last attempt was made of; of a pending phase: what may be kept
@@ -66,7 +67,7 @@ class PhaseState(Value):
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> PhaseState:
         fields = dict(data)
-        for name in ("errors", "leftovers", "durations"):
+        for name in ("errors", "leftovers", "durations", "keys"):
             fields[name] = tuple(fields.get(name) or ())
         if fields.get("items") is not None:
             fields["items"] = tuple(fields["items"])
@@ -91,7 +92,7 @@ def bare(phase: PhaseState) -> PhaseState:
 
 def phase_document(phase: PhaseState) -> dict[str, Any]:
     """One phase as it stands in state.json: every field, so that a reader need not know the defaults."""
-    lists = {name: list(getattr(phase, name)) for name in ("errors", "leftovers", "durations")}
+    lists = {name: list(getattr(phase, name)) for name in ("errors", "leftovers", "durations", "keys")}
     gate = {**phase.gate.__dict__, "who": [*phase.gate.who]} if phase.gate else None
     approval = {**phase.approval.__dict__, "who": [*phase.approval.who]} if phase.approval else None
     items = None if phase.items is None else list(phase.items)
@@ -218,14 +219,20 @@ def _reset(phase: PhaseState, event: ev.PhaseReset, at: str) -> dict[str, Any]:
         blank = {name: value for name, value in bare(phase).__dict__.items() if name not in ("status", "step")}
         return {**blank, "why": event.why}
     return {
-        "items": None if event.items is None else phase.items,
+        "items": None if event.items is None or event.relists else phase.items,
+        "keys": () if event.items is None else phase.keys,
         "failures": 0, "retry_count": 0, "interruptions": event.interruptions, "retry_at": None,
         "retry_delay_seconds": None, "outputs": None, "why": event.why,
         "gate": None if phase.is_done else leave(phase.gate),
         # cut off by others, it goes on with the tries that it had: what they left is nothing to go back to
         "checkpoint": phase.checkpoint if event.interruptions else None,
-        "made": may_be_kept(phase) if event.keeps else None,
+        "made": may_be_kept(phase) if event.keeps else _what_it_left(phase) if event.items is not None else None,
     }  # fmt: skip
+
+
+def _what_it_left(phase: PhaseState) -> Made | None:
+    """Of its items some are run again, so it does not stand as a whole; what it was made of stays."""
+    return phase.made.replace(yields="", result=None) if phase.made else None
 
 
 def may_be_kept(phase: PhaseState) -> Made | None:
@@ -236,16 +243,21 @@ def may_be_kept(phase: PhaseState) -> Made | None:
 
 
 def _fanned_out(phase: PhaseState, event: ev.FannedOut, at: str) -> dict[str, Any]:
-    return {"items": event.items, "started_at": at, "finished_at": None, "duration_seconds": None, "why": None}
+    return {
+        "items": event.items, "keys": event.keys, "started_at": at, "finished_at": None, "duration_seconds": None,
+        "why": event.kept or None, "made": Made(event.key, event.of) if event.key else None,
+    }  # fmt: skip
 
 
 def _gathered(phase: PhaseState, event: ev.Gathered, at: str) -> dict[str, Any]:
     took = event.duration_seconds
+    made = phase.made or Made(f"{RECIPE}:", {})  # an older orch did not say: then it is compared with nothing
+    yields = event.yields or digest([event.result, ""])
     return {
         "finished_at": at, "duration_seconds": took or None, "outputs": {"result": event.result}, "failures": 0,
-        "why": f"{len(event.failed)} of its items failed" if event.failed else None,
-        "made": Made(f"{RECIPE}:", {}, yields=digest([event.result, ""])),
-        "durations": (*phase.durations, took)[-DURATIONS_KEPT:] if took else phase.durations,
+        "why": f"{len(event.failed)} of its items failed" if event.failed else phase.why if event.kept else None,
+        "made": made.replace(files=event.files, yields=yields, failed=len(event.failed)),
+        "durations": (*phase.durations, took)[-DURATIONS_KEPT:] if took and not event.kept else phase.durations,
     }  # fmt: skip
 
 

@@ -9,9 +9,19 @@ from typing import Any
 
 from orchestrator.core import condition, graph, retry
 from orchestrator.core.actions import Measure
-from orchestrator.core.cachekey import FAMILIES, Difference, Made, Material, compared, difference, ingredients
+from orchestrator.core.cachekey import (
+    FAMILIES,
+    Difference,
+    Made,
+    Material,
+    compared,
+    difference,
+    digest,
+    ingredients,
+    item_keys,
+)
 from orchestrator.core.events import Scope
-from orchestrator.core.fanout import pool_of, spread
+from orchestrator.core.fanout import items_in, pool_of, spread, without_list
 from orchestrator.core.gate import AFTER, BEFORE, REJECTED, Approval
 from orchestrator.core.item import Item
 from orchestrator.core.names import AttemptId
@@ -143,8 +153,10 @@ class Plan:
         spec = self.specs.get(number)
         if spec is None or spec.broken or made is None or not made.yields or made.recipe not in FAMILIES:
             return False
-        if spec.foreach is not None or spec.approval is not None:
-            return False  # its items may be others by now; a person said yes to that run
+        if spec.approval is not None:
+            return False  # a person said yes to that run
+        if spec.foreach is not None and (not made.key.partition(":")[2] or (made.failed and made.run)):
+            return False  # an older orch did not say what it was made of; what failed is tried again by a new run
         return spec.cache is True or (spec.cache is None and not made.run)
 
     def is_judged(self, number: int, phase: PhaseState) -> bool:
@@ -165,6 +177,36 @@ class Plan:
         changed = difference(spec, phase.made, now, material)
         return Weighed(RUN, str(changed), changed) if changed else Weighed(KEEP, phase.made.run)
 
+    def keeps_items(self, number: int) -> bool:
+        """Where it fans out again, is each item judged by itself?"""
+        spec = self.specs.get(number)
+        return spec is not None and spec.foreach is not None and spec.cache is True
+
+    def fan(
+        self, number: int, of_run: Mapping[str, Any], material: Material, look: LookAt
+    ) -> tuple[tuple[Any, ...], tuple[str, ...]]:
+        """What it fans out to, and a key for each where that may be kept by itself; NotAList says why nobody knows."""
+        spec, params = self.specs[number], self.params(number, of_run)
+        assert spec.foreach is not None
+        found = items_in(spec.foreach, look, params, material)
+        if not self.keeps_items(number):
+            return found, ()
+        source, keys = spec.foreach.result, spec.foreach
+
+        def yields(need: int) -> str:
+            phase = look(need)
+            if need != source or not phase.made:
+                return _yields(phase)
+            return digest([without_list(keys, result_of(phase)), phase.made.files])
+
+        return found, item_keys(spec, params, material, yields, found)
+
+    def outputs_stand(self, number: int, made: Made | None, material: Material) -> bool:
+        """Are its outputs known to be what all of its items left?"""
+        return not self.specs[number].outputs or (
+            made is not None and made.files != "" and made.files == material.outputs
+        )
+
     def compared(self, number: int, made_of: Mapping[str, str]) -> dict[str, str]:
         return compared(self._known(number), made_of)
 
@@ -179,13 +221,18 @@ class Plan:
 
     def question(self, number: int, made: Made | None) -> Measure:
         """What is to be found out on the disk before a phase can be judged, or begun."""
-        spec = self.specs[number]
+        spec, of = self.specs[number], made.of if made else {}
+        over = spec.foreach.files if spec.foreach and spec.cache else ""
         if made is None or not self.is_comparable(number, made):
-            return Measure(number, spec.inputs, ())
-        return Measure(number, spec.inputs, spec.outputs, made.of.get("inputs", ""), made.files)
+            outputs = spec.outputs if self.keeps_items(number) else ()
+            return Measure(number, spec.inputs, outputs, over=over)
+        was = of.get("inputs", ""), made.files
+        return Measure(number, spec.inputs, spec.outputs, *was, over=over, was_over=of.get("over", ""))
 
     def has_files(self, number: int, made: Made | None) -> bool:
         spec = self._known(number)
+        if spec.foreach is not None and spec.cache and (spec.foreach.files or spec.outputs):
+            return True
         return spec.cache is True and bool(spec.inputs or (made is not None and spec.outputs))
 
     def questions(self, state: State, scope: Scope, *, new: bool = False) -> list[Measure]:
@@ -193,7 +240,8 @@ class Plan:
         found = []
         for number in self.specs:
             phase = at_the_start(state, number, new)
-            if number in scope and self.is_judged(number, phase):
+            fans_out_again = self.keeps_items(number) and not phase.is_done and self.has_files(number, phase.made)
+            if number in scope and (fans_out_again or self.is_judged(number, phase)):
                 found.append(self.question(number, phase.made))
         return found
 
@@ -255,7 +303,12 @@ def result_of(phase: PhaseState) -> Any:
 def taken_from_run(params: Mapping[str, Any]) -> set[str]:
     """The names of the run's parameters that a phase's parameters stand for."""
     texts = [text for value in params.values() for text in (value if isinstance(value, list | tuple) else [value])]
-    return {text[1:] for text in texts if isinstance(text, str) and text[:1] == "$" and text[:2] != "$$"}
+    return {text[1:] for text in texts if isinstance(text, str) and is_of_run(text)}
+
+
+def is_of_run(text: str) -> bool:
+    """Whether this value of a phase's parameter stands for one of the run."""
+    return text[:1] == "$" and text[:2] != "$$"
 
 
 def _resolved(value: Any, known: Mapping[str, Any]) -> Any:

@@ -7,8 +7,11 @@ from typing import Any
 
 from orchestrator.core import graph
 from orchestrator.core.cachekey import NO_FILES, Difference, Made, Material
+from orchestrator.core.carrying import carried, spared, standing, told
 from orchestrator.core.events import Scope
+from orchestrator.core.fanout import NotAList
 from orchestrator.core.gate import ways
+from orchestrator.core.names import short
 from orchestrator.core.phase import PhaseState
 from orchestrator.core.plan import (
     BLOCKED,
@@ -124,12 +127,35 @@ class _Preview:
         if weighed.what == SKIP:
             return self._skipped(number, phase, weighed.why)
         if weighed.what == RUN:
-            return RUN, weighed.why, weighed.changed
+            return RUN, weighed.why + self._of_items(number, phase, weighed.changed is not None), weighed.changed
         if phase.is_done:
             return KEEP, f"{phase.status} in this run", None
         made = phase.made or Made("", {})
         self._after[number] = phase.replace(status=COMPLETED, outputs={"result": made.result})
         return KEEP, unchanged_since(made.run or self.state.run.id), None
+
+    def _of_items(self, number: int, phase: PhaseState, was_whole: bool) -> str:
+        """How many items would run, and the first of them, where some are kept and the list is known by now."""
+        settled = all(self.steps[need].what not in _UNTOLD for need in self.plan.needs[number])
+        material = self.materials.get(number, NO_FILES)
+        unseen = number not in self.materials and self.plan.has_files(number, phase.made)
+        if self.force or unseen or not settled or not self.plan.keeps_items(number):
+            return ""
+        before = self.state.items_of(number)
+        if self.new:
+            before = {place: spared(one, self.state.run.id) for place, one in before.items()}
+        has_more = was_whole or any(one.status == PENDING and standing(one) for one in before.values())
+        if has_more and not self.plan.outputs_stand(number, phase.made, material):
+            return ""
+        try:
+            items, keys = self.plan.fan(number, self.params, material, self._after.__getitem__)
+        except NotAList:
+            return ""
+        found = carried(before, phase.keys, keys)
+        first = (
+            f", of them first {number}[{found.first}]: {short(items[found.first])}" if found.first is not None else ""
+        )
+        return f"; for each of {len(items):,}: {told(found)}{first}" if found.kept else ""
 
     def _skipped(self, number: int, phase: PhaseState, why: str) -> tuple[str, str, None]:
         self._after[number] = phase.replace(status=SKIPPED, outputs=None)
@@ -142,7 +168,8 @@ class _Preview:
             return BLOCKED, final
         if self.new or (not phase.attempts and phase.items is None and phase.status != FAILED):
             fans = f"; for each of {self.plan.specs[number].foreach}" if self.plan.fans_out(number) else ""
-            return RUN, ("a new run" if self.new else "not run yet") + fans
+            kept = self._of_items(number, phase, False)
+            return RUN, ("a new run" if self.new else "not run yet") + (kept or fans)
         if phase.items is not None and phase.status == PENDING:
             return RUN, f"of its {len(phase.items)} items not all are done"
         if phase.status == RETRY_WAIT:

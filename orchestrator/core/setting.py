@@ -38,7 +38,7 @@ class Setting(Value):
     @property
     def expected(self) -> str:
         if self.kind == PLAIN:
-            return "text, a number, true or false"
+            return "text, a number, true or false, or a list of these"
         if self.kind == SWITCH:
             return "true or false"
         least = self.written(self.least)

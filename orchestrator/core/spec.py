@@ -29,16 +29,19 @@ class Limits(Value):
 
 
 class Foreach(Value):
-    """Where a phase's items come from: written down, files that match, or what a phase that it needs returned."""
+    """Where a phase's items come from: written down, a parameter, files that match, or what a phase has returned."""
 
     items: tuple[Any, ...] | None = None
     files: str = ""  # a pattern below the project's root
     result: int | None = None
     keys: tuple[str | int, ...] = ()  # the way to the list within that result
+    param: str = ""  # of the phase, whose value is the list
 
     def __str__(self) -> str:
         if self.items is not None:
             return f"a list of {len(self.items)}"
+        if self.param:
+            return f"params[{self.param!r}]"
         if self.result is None:
             return f"the files {self.files}"
         return f"result({self.result})" + "".join(f"[{key!r}]" for key in self.keys)

@@ -7,6 +7,7 @@ from typing import Any
 
 from orchestrator.core import events as ev
 from orchestrator.core import table
+from orchestrator.core.carrying import carried, spared
 from orchestrator.core.events import Event, PhaseEvent, Scope
 from orchestrator.core.item import Item, item, number_of, phase_of
 from orchestrator.core.names import AttemptId, Identity, iso
@@ -62,6 +63,7 @@ class State:
         self.live: set[int] = set()  # derived: which phases have an attempt
         self.restoring: set[int] = set()  # derived: whose outputs are to go back to their checkpoint
         self.awaiting: set[int] = set()  # derived: which phases wait for a person
+        self.fans: dict[int, int] = {}  # derived: phase -> how many items it has had at most
 
     def phase(self, number: int) -> PhaseState:
         found = self.items.get(number) if isinstance(number, Item) else self.phases.get(number)
@@ -81,6 +83,11 @@ class State:
         owner = self.phase(phase_of(number))
         return owner.planned and (not isinstance(number, Item) or owner.status == table.PENDING)
 
+    def items_of(self, number: int) -> dict[int, PhaseState]:
+        """Those that were ever started, or kept, by their place; also those of the list of before."""
+        places = ((place, item(number, place)) for place in range(self.fans.get(number, 0)))
+        return {place: self.items[one] for place, one in places if one in self.items}
+
     def attempt_id(self, number: int) -> AttemptId:
         return AttemptId(self.run.id, number, self.phase(number).attempt)
 
@@ -88,26 +95,38 @@ class State:
         if isinstance(event, PhaseEvent):
             before = self.phase(event.number)
             self._put(event.number, fold_phase(before, event, iso(at)))
-            if isinstance(event, ev.PhaseReset) and before.items is not None:
-                self._reset_items(event, len(before.items), iso(at))
+            if isinstance(event, ev.PhaseReset):
+                self._reset_items(event, iso(at))
+            elif isinstance(event, ev.FannedOut) and event.keys:
+                self._carry_items(event, before.keys)
         else:
             _RUN_FOLD[type(event)](self, event, iso(at))
 
     def _put(self, number: int, phase: PhaseState) -> None:
         if isinstance(number, Item):
             self.items[number] = phase
+            self.fans[number.phase] = max(self.fans.get(number.phase, 0), number.index + 1)
         else:
             self.phases[number] = phase
         (self.live.add if phase.is_live else self.live.discard)(number)
         (self.restoring.add if phase.restore else self.restoring.discard)(number)
         (self.awaiting.add if phase.status == table.AWAITING else self.awaiting.discard)(number)
 
-    def _reset_items(self, event: ev.PhaseReset, many: int, at: str) -> None:
+    def _reset_items(self, event: ev.PhaseReset, at: str) -> None:
         if event.items is None:
-            self._forget_items(item(event.number, index) for index in range(many))
+            self._forget_items(item(event.number, index) for index in range(self.fans.get(event.number, 0)))
             return
         for number in (item(event.number, index) for index in event.items):
-            self.items[number] = fold_phase(self.phase(number), ev.PhaseReset(number, event.why), at)
+            self._put(number, fold_phase(self.phase(number), ev.PhaseReset(number, event.why), at))
+
+    def _carry_items(self, event: ev.FannedOut, old: tuple[str, ...]) -> None:
+        """Who was done before, under the same key, is done; what was begun in the same place goes on."""
+        before = self.items_of(event.number)
+        for place, phase in enumerate(carried(before, old, event.keys).states):
+            if phase != _BLANK:
+                self._put(item(event.number, place), phase)
+        for place in before.keys() - range(len(event.keys)):
+            self._put(item(event.number, place), bare(before[place]))
 
     def _forget_items(self, items: Iterable[Item]) -> None:
         """What is left is where their attempts are counted."""
@@ -139,7 +158,8 @@ def _run_started(state: State, event: ev.RunStarted, at: str) -> None:
     for number, phase in state.phases.items():
         after = anew(phase, before)
         state._put(number, after.replace(made=None) if event.force and number in event.scope else after)
-    state._forget_items(state.items)
+    for one, phase in state.items.items():
+        state.items[one] = bare(phase) if event.force and one in event.scope else spared(phase, before)
 
 
 def _plan_adopted(state: State, event: ev.PlanAdopted, at: str) -> None:

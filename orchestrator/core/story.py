@@ -111,7 +111,10 @@ _SENTENCES: dict[type[ev.Event], Callable[[Any], str]] = {
     ev.GateRejected: lambda event: f"rejected by {event.by}{_because(event)}{_seen(event)}",
     ev.PhaseCancelled: lambda event: f"cancelled: {event.why}",
     ev.PhaseSkipped: lambda event: f"skipped{f' by {event.by}' if event.by else ''}, so it counts as done: {event.why}",
-    ev.FannedOut: lambda event: f"it fans out to {len(event.items)} {'item' if len(event.items) == 1 else 'items'}",
+    ev.FannedOut: lambda event: (
+        f"it fans out to {len(event.items)} {'item' if len(event.items) == 1 else 'items'}"
+        + (f": {event.kept}" if event.kept else "")
+    ),
     ev.Gathered: lambda event: (
         f"all its items have ended: {len(event.result) - len(event.failed)} of {len(event.result)} are done"
     ),

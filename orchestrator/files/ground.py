@@ -16,7 +16,7 @@ from orchestrator.core.value import Value
 from orchestrator.files.memo import Memo, mark_of
 from orchestrator.files.patterns import Found, find, is_wild
 
-INPUTS, OUTPUTS = "inputs", "outputs"
+INPUTS, OUTPUTS, OVER = "inputs", "outputs", "foreach"  # what a phase fans out over
 _DIGITS = 32
 _BLOCK = 1 << 20
 _BREATH = 100  # files between two pauses

@@ -13,7 +13,7 @@ from orchestrator import clock
 from orchestrator.core.actions import Action, Measure
 from orchestrator.core.cachekey import Difference, Material, first_difference
 from orchestrator.core.observations import Measured
-from orchestrator.files.ground import INPUTS, OUTPUTS, Ground, Listing
+from orchestrator.files.ground import INPUTS, OUTPUTS, OVER, Ground, Listing, digest_of
 
 SLICE = 0.02  # seconds of work between two turns of the loop
 IDLE = 3600.0
@@ -61,10 +61,24 @@ def answer(ground: Ground, question: Measure, *, keeps: bool) -> Generator[None,
     """`keeps`: what is found now is what an attempt will have been made of."""
     inputs = yield from _compared(ground, question.number, INPUTS, question.inputs, question.was_inputs)
     outputs = yield from _compared(ground, question.number, OUTPUTS, question.outputs, question.was_outputs)
+    patterns = (question.over,) if question.over else ()
+    over = yield from _compared(ground, question.number, OVER, patterns, question.was_over)
     if keeps and question.inputs:
         ground.keep(question.number, INPUTS, inputs[0])
         ground.forget(question.number, INPUTS, inputs[0].digest, question.was_inputs)
-    return Material(inputs[0].digest, outputs[0].digest, inputs[1], outputs[1])
+    if keeps and question.over:
+        ground.keep(question.number, OVER, over[0])
+        ground.forget(question.number, OVER, over[0].digest, question.was_over)
+    if question.ended:
+        ground.keep(question.number, OUTPUTS, outputs[0])
+        ground.forget(question.number, OUTPUTS, outputs[0].digest)
+    missing = tuple(ground.missing(question.outputs)) if question.ended else ()
+    each = over[0].files
+    common = {path: content for path, content in inputs[0].files.items() if path not in each}
+    return Material(
+        inputs[0].digest, outputs[0].digest, inputs[1], outputs[1], missing, over[0].digest, over[1], each,
+        digest_of(common) if each and inputs[0].digest else inputs[0].digest,
+    )  # fmt: skip
 
 
 _NOTHING = Listing("", {})

@@ -13,13 +13,14 @@ from orchestrator.load.reading import is_whole, unfit
 
 _RESULT = re.compile(r"result\((-?\d{1,9})\)((?:\[(?:\"[^\"\]]*\"|'[^'\]]*'|\d{1,9})\])*)")
 _KEY = re.compile(r"\[(?:([\"'])([^\]]*)\1|(\d+))\]")
+_PARAM = re.compile(r"params\[(?:\"([A-Za-z0-9_]+)\"|'([A-Za-z0-9_]+)')\]")
 _SHARE = re.compile(r"(\d{1,2}(?:\.\d+)?)\s*%")
 
 
 def foreach(value: Any, wrong: Wrong) -> Any:
     if isinstance(value, (list, tuple)):
         return _listed(tuple(value), wrong)
-    hint = 'foreach = ["a", "b"], "data/*.csv", or \'result(3)["files"]\''
+    hint = 'foreach = ["a", "b"], "data/*.csv", \'result(3)["files"]\' or \'params["names"]\''
     if not isinstance(value, str) or not value.strip() or "\0" in value:
         return wrong(f"foreach: {shown(value)} is no list, no pattern of files and no result", hint)
     if value.lstrip().startswith("result("):
@@ -28,6 +29,11 @@ def foreach(value: Any, wrong: Wrong) -> Any:
             return wrong(f"foreach: {shown(value)} is not the way to a result", hint)
         keys = tuple(int(place) if place else text for _, text, place in _KEY.findall(match[2]))
         return Foreach(result=int(match[1]), keys=keys)
+    if value.lstrip().startswith("params["):
+        match = _PARAM.fullmatch(value.strip())
+        if match is None:
+            return wrong(f"foreach: {shown(value)} is not the way to a parameter", hint)
+        return Foreach(param=match[1] or match[2])
     path = os.path.normpath(value)
     if path.startswith(("/", "../")) or path == "..":
         return wrong(f"foreach: {value} leads out of the project", "write a pattern below the project's folder")

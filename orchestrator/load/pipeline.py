@@ -8,9 +8,11 @@ from itertools import islice
 
 from orchestrator.core.condition import uses
 from orchestrator.core.graph import circle
+from orchestrator.core.names import nearest
+from orchestrator.core.plan import is_of_run
 from orchestrator.core.spec import Spec
 from orchestrator.load.checks import Checked
-from orchestrator.load.definitions import Report
+from orchestrator.load.definitions import Report, shown
 from orchestrator.load.overlap import clashes
 
 _CIRCLES = 10  # named at most; mending these will show the others
@@ -35,6 +37,8 @@ def assemble(phases: list[Checked], unread: Collection[int], report: Report) -> 
         specs[phase.spec.number] = phase.spec.replace(needs=needs) if needs != phase.spec.needs else phase.spec
         if phase.spec.when:
             _check_condition(phase, needs, report)
+        if phase.spec.foreach:
+            _check_list(phase, report)
     if not _name_circles(specs, by_number, report):
         _name_clashes(specs, by_number, report)
     return tuple(specs.values())
@@ -80,6 +84,26 @@ def _check_condition(phase: Checked, needs: Collection[int], report: Report) -> 
     for number in sorted(numbers - set(needs)):
         said = f"phase {own.number}: when: it does not need phase {number}, so nobody knows its result by then"
         report(phase.written, "when", said, f"add {number} to its needs")
+
+
+def _check_list(phase: Checked, report: Report) -> None:
+    """A parameter that it fans out over is one of its own, and may be a list."""
+    own, foreach = phase.spec, phase.spec.foreach
+    assert foreach is not None
+    name = foreach.param
+    if not name:
+        path = foreach.files.removeprefix("params.")
+        if path != foreach.files and path in own.params:
+            said = f"phase {own.number}: foreach: {foreach.files} is the name of a file"
+            report(phase.written, "foreach", said, f"the parameter is written 'params[\"{path}\"]'")
+        return
+    if name not in own.params:
+        right = nearest(name, list(own.params))
+        hint = f"did you mean {right}?" if right else f'params = {{ {name} = ["a", "b"] }}, or {name} = "${name}"'
+        report(phase.written, "foreach", f"phase {own.number}: foreach: it has no parameter {name}", hint)
+    elif not (isinstance(value := own.params[name], list | tuple) or (isinstance(value, str) and is_of_run(value))):
+        said = f"phase {own.number}: foreach: its parameter {name} is no list: it is {shown(value)}"
+        report(phase.written, "foreach", said, f'{name} = ["a", "b"]')
 
 
 def _name_clashes(specs: dict[int, Spec], by_number: dict[int, Checked], report: Report) -> None:

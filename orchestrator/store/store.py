@@ -104,8 +104,8 @@ class JournalStore:
                 self._state.apply(event, now)
                 moves.append((event.number, before, self._state.phase(event.number)))
                 self._encoder.moved(event.number)
-                if before.items is not None and event.kind == "PhaseReset":
-                    self._encoder.forget()  # its items are reset with it
+                if event.kind in ("PhaseReset", "FannedOut") and event.number in self._state.fans:
+                    self._encoder.forget()  # its items move with it
             else:
                 self._state.apply(event, now)
                 if event.kind in ("RunStarted", "PlanAdopted", "RolledBack"):

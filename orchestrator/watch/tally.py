@@ -14,6 +14,7 @@ from orchestrator.core import events as ev
 from orchestrator.core.draft import Decision
 from orchestrator.core.gate import Gate
 from orchestrator.core.item import Item, phase_of
+from orchestrator.core.item import item as item_number
 from orchestrator.core.names import AttemptId, Moment, epoch
 from orchestrator.core.observations import Beat, Observation
 from orchestrator.core.plan import Plan
@@ -139,6 +140,9 @@ class Tally:
         elif isinstance(event, ev.PhaseReset) and number in self._items:
             for item in [one for one in self._at if phase_of(one) == number]:
                 self._put_item(item, state.phase(item).status)
+        elif isinstance(event, ev.FannedOut) and event.kept:
+            for place, phase in state.items_of(number).items():
+                self._put_item(item_number(number, place), phase.status)
         if number in self._status:
             self._by_status[self._status[number]].discard(number)
             self._put(number, state.phase(number).status)
