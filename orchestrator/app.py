@@ -351,8 +351,10 @@ def _begin(
         params,
     )  # fmt: skip
     engine.step([asked])
-    if materials:
-        engine.step([obs.Measured(number, material) for number, material in materials.items()])
+    state = holding.state  # what fans out again is looked at again, and then what it finds is remembered
+    judged = {number for number in materials if engine.plan.is_judged(number, state.phase(number))}
+    if judged:
+        engine.step([obs.Measured(number, materials[number]) for number in materials if number in judged])
 
 
 def new_run_id(now: float) -> str:

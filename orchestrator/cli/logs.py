@@ -83,6 +83,8 @@ class Filter:
 def _chosen(root: Path, number: int, attempt: int | None, since: str | None) -> list[Path]:
     """The logs to show, oldest first; a sentence if there are none."""
     folder = root / "system" / "logs" / "phases" / str(number)
+    if isinstance(number, Item) and attempt is None and since is None and (elsewhere := _kept(root, number)):
+        return [elsewhere]
     there = sorted(int(path.stem) for path in folder.glob("*.log") if path.stem.isdecimal() and path.is_file())
     if not there:
         state = Look(root, reads_files=False).state
@@ -99,6 +101,12 @@ def _chosen(root: Path, number: int, attempt: int | None, since: str | None) -> 
         return [folder / f"{there[-1] if attempt is None else attempt}.log"]
     begin = _moment(since)
     return [path for one in there if (path := folder / f"{one}.log").stat().st_mtime >= begin]
+
+
+def _kept(root: Path, number: Item) -> Path | None:
+    """An item that was kept has printed where it stood in the list when it was run."""
+    item = Look(root, reads_files=False).state.phase(number)
+    return root / item.log if item.log and not item.attempts and (root / item.log).is_file() else None
 
 
 def _of_items(number: int, many: int, state: State) -> UsageError:

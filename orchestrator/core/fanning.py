@@ -56,10 +56,10 @@ def _note_items(draft: Draft, number: int, material: Material) -> None:
         draft.note(ev.GatherFailed(number, unfit(str(why))))
         return
     before = draft.state.items_of(number) if keys else {}
-    if any(one.status == PENDING and standing(one) for one in before.values()):
-        if not plan.outputs_stand(number, phase.made, material):
-            draft.note(ev.PhaseReset(number, "its outputs are not known to be what its items have left"))
-            before = {}
+    may_be_kept = any(one.status == PENDING and standing(one) for one in before.values())
+    if may_be_kept and not plan.outputs_stand(number, phase.made, material):
+        draft.note(ev.PhaseReset(number, "its outputs are not known to be what its items have left"))
+        before = {}
     made_of = plan.ingredients(number, draft.params, material, draft.phase)
     kept = told(carried(before, phase.keys, keys)) if keys else ""
     draft.note(ev.FannedOut(number, items, key_of(number, made_of), plan.compared(number, made_of), keys, kept))

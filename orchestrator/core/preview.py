@@ -152,10 +152,9 @@ class _Preview:
         except NotAList:
             return ""
         found = carried(before, phase.keys, keys)
-        first = (
-            f", of them first {number}[{found.first}]: {short(items[found.first])}" if found.first is not None else ""
-        )
-        return f"; for each of {len(items):,}: {told(found)}{first}" if found.kept else ""
+        place = found.first
+        first = "" if place is None else f" (the first is {number}[{place}]: {short(items[place])})"
+        return f"; {told(found, first)}" if found.kept else ""
 
     def _skipped(self, number: int, phase: PhaseState, why: str) -> tuple[str, str, None]:
         self._after[number] = phase.replace(status=SKIPPED, outputs=None)

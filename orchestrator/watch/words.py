@@ -194,8 +194,8 @@ def _withdrawn(event: ev.AttemptWithdrawn, state: State, plan: Plan) -> list[str
 
 
 def _fanned_out(event: ev.FannedOut, state: State, plan: Plan) -> list[str]:
-    kept = f": {event.kept}" if event.kept else ""
-    return [f"start     {label(event.number, state)}  for {counted(len(event.items), 'item')}{kept}"]
+    many = event.kept or f"for {counted(len(event.items), 'item')}"
+    return [f"start     {label(event.number, state)}  {many}"]
 
 
 def _gathered(event: ev.Gathered, state: State, plan: Plan) -> list[str]:
