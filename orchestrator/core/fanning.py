@@ -86,8 +86,9 @@ def _gather_one(draft: Draft, number: int) -> bool:
     if len(missed) > may_fail(spec, len(items)):
         give_up(draft, number, missed)
         return False
-    made = draft.materials.get(number, NO_FILES)
-    if spec.outputs and number not in draft.materials:
+    seen = draft.materials.pop(number, None)  # nobody is to judge by it: it says nothing of inputs
+    made = seen or NO_FILES
+    if spec.outputs and seen is None:
         draft.look_at_outputs(number)
         return True
     if spec.outputs and (fault := _fault_of_outputs(made)):

@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import hashlib
 import random
+import re
+from collections import Counter
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +18,14 @@ from orchestrator.core import actions as act
 from orchestrator.core import observations as obs
 from orchestrator.core.draft import Mode
 from orchestrator.core.events import Scope
+from orchestrator.core.item import phase_of
 from orchestrator.core.outcome import EXITED, Failure, Outcome
 from orchestrator.core.plan import DEPENDS, KEEP, RUN, SKIP, Plan, Rules
-from orchestrator.core.preview import preview
-from orchestrator.core.spec import RetryRule, Spec
+from orchestrator.core.preview import Step, preview
+from orchestrator.core.spec import Foreach, RetryRule, Spec
 from orchestrator.engine import Engine
 from orchestrator.files.ground import OUTPUTS, Ground
+from orchestrator.files.listing import list_files
 from orchestrator.files.measuring import Measurer, examine
 from tests.core.given import AGENT, ME
 from tests.core.model import ModelStore, NoHeart, World
@@ -43,17 +48,19 @@ class Shop(World):
         return self.root / name
 
     def make(self, order: Any) -> Outcome:
-        number = order.attempt.phase
+        number = phase_of(order.attempt.phase)
         spec = self.plan.specs[number]
-        self.ran.append(number)
-        parts = [f"{name}={self.path(name).read_text() if self.path(name).exists() else '-'}" for name in spec.inputs]
+        self.ran.append(order.attempt.phase)
+        if spec.foreach is not None:
+            return self.make_item(spec, order)
+        parts = [f"{name}={self.content(name)}" for name in spec.inputs]
         told = repr((number, parts, sorted(order.results.items()), order.params))
         value = int(hashlib.sha256(told.encode()).hexdigest(), 16)
         for name in spec.outputs:  # one that breaks leaves half of its work behind
             self.path(name).write_text(f"half of {number}" if number in self.breaks else str(value % 7))
         if number in self.breaks:
             return Outcome(EXITED, 1, failure=Failure("FAILED", "it broke"))
-        self.results[number] = {"value": value % 3}
+        self.results[number] = {"value": value % 3, "list": [f"i{one}" for one in range(value % 5)]}
         ground, files = Ground(self.root), ""
         if spec.outputs:
             listing = exhausted(ground.listing(spec.outputs))
@@ -61,12 +68,38 @@ class Shop(World):
             files = listing.digest
         return Outcome(EXITED, 0, result=self.results[number], files=files)
 
+    def make_item(self, spec: Spec, order: Any) -> Outcome:
+        """What counts for an item, and nothing else: not its place, not the others, not the list itself."""
+        foreach, item = spec.foreach, order.item[0]
+        assert foreach is not None
+        parts = [f"{name}={self.content(name)}" for name in spec.inputs if not fnmatchcase(name, foreach.files)]
+        results = {n: {**r, "list": None} if n == str(foreach.result) else r for n, r in order.results.items()}
+        params = {name: value for name, value in order.params.items() if name != foreach.param}
+        told = repr((spec.number, item, self.content(item) if foreach.files else "", parts, sorted(results.items()), params))
+        value = int(hashlib.sha256(told.encode()).hexdigest(), 16) % 7
+        breaks = spec.number in self.breaks and ord(item[-1]) % 2 == 0
+        for name in spec.outputs:
+            self.path(name).mkdir(exist_ok=True)
+            (self.path(name) / item).write_text("half" if breaks else str(value))
+        if breaks:
+            return Outcome(EXITED, 1, failure=Failure("FAILED", "it broke"))
+        return Outcome(EXITED, 0, result=value)
+
+    def content(self, name: str) -> str:
+        path = self.path(name)
+        if path.is_dir():
+            return " ".join(f"{one.name}:{one.read_text()}" for one in sorted(path.iterdir()))
+        return path.read_text() if path.exists() else "-"
+
     # ---- what `orch plan` and `orch run` do
 
     def steps(self, *, new: bool = False) -> dict[int, str]:
+        return {number: step.what for number, step in self.planned(new=new).items()}
+
+    def planned(self, *, new: bool = False) -> dict[int, Step]:
         asked = self.plan.questions(self.store.state, Scope(), new=new)
         found = preview(self.plan, self.store.state, Scope(), examine(Ground(self.root), asked), new=new)
-        return {step.number: step.what for step in found}
+        return {step.number: step for step in found}
 
     def run(self, *, new: bool = False) -> list[int] | None:
         """Which phases had an attempt; None if there was nothing to do."""
@@ -83,7 +116,8 @@ class Shop(World):
         engine.mode = Mode(starts=True, jobs=2)
         name = f"run-{len(self.lines)}"
         engine.step([obs.RunAsked(name, Scope(), ME, "orch run", new)])
-        engine.step([obs.Measured(number, material) for number, material in materials.items()])
+        judged = [n for n in materials if self.plan.is_judged(n, self.store.state.phase(n))]
+        engine.step([obs.Measured(number, materials[number]) for number in judged])
         engine.run()
         return self.ran
 
@@ -125,6 +159,8 @@ class Hands:
         for action in actions:
             if isinstance(action, act.StartAttempt):
                 self.inbox.put(obs.Ended(action.order.attempt, self.shop.make(action.order)))
+            elif isinstance(action, act.ListFiles):
+                self.inbox.put(list_files(self.shop.root, action))
 
 
 def exhausted(work: Any) -> Any:
@@ -144,16 +180,33 @@ def specs(chance: random.Random) -> list[Spec]:
         inputs = (*chance.sample(LETTERS, chance.randint(0, 2)), *made) if declares else ()
         outputs = (f"out{number}",) if declares and chance.random() < 0.7 else ()
         cache = True if inputs or outputs else chance.choice([None, None, True])
+        fans = foreach(chance, needs, found) if chance.random() < 0.4 else None
+        if fans is not None and fans.items is None:
+            outputs = ()  # what an item has left that is not in the list any more stays there
+            cache = True if declares or fans.files else cache
         when = ""
-        if needs and not outputs and not found[needs[0] - 1].when and chance.random() < 0.4:
+        if (
+            needs
+            and found[needs[0] - 1].foreach is None
+            and not outputs
+            and not found[needs[0] - 1].when
+            and chance.random() < 0.4
+        ):
             when = f"params.wanted or result({needs[0]})['value'] > 0"
         found.append(
             Spec(
                 number, f"p{number}", "phases/all.toml", 1, run=f"make {number}", needs=needs, inputs=inputs,
-                outputs=outputs, cache=cache, when=when, params={"wanted": chance.random() < 0.2} if when else {},
+                outputs=outputs, cache=cache, when=when, foreach=fans,
+                params={"wanted": chance.random() < 0.2, "names": ["x", "y", "x"]} if when or fans else {},
             )
         )  # fmt: skip
     return found
+
+
+def foreach(chance: random.Random, needs: tuple[int, ...], found: list[Spec]) -> Foreach:
+    lists = [need for need in needs if found[need - 1].foreach is None and not found[need - 1].when]
+    ways = [Foreach(("p", "q", "r", "q")), Foreach(files="[a-d]"), Foreach(files="[a-d]"), Foreach(param="names")]
+    return chance.choice(ways + [Foreach(result=need, keys=("list",)) for need in lists])
 
 
 def plan_of(found: list[Spec]) -> Plan:
@@ -163,6 +216,8 @@ def plan_of(found: list[Spec]) -> Plan:
 def edit(chance: random.Random, shop: Shop) -> str:
     name = chance.choice([*LETTERS, *(output for spec in shop.plan.specs.values() for output in spec.outputs)])
     path, how = shop.path(name), chance.random()
+    if path.is_dir():
+        path = chance.choice([*path.iterdir()] or [path / "p"])
     if how < 0.15 and path.exists():
         path.unlink()
         return f"{name} is gone"
@@ -188,7 +243,7 @@ def what_came_out(shop: Shop) -> dict[int, Any]:
         number: (
             shop.store.state.phase(number).status,
             shop.store.state.phase(number).outputs,
-            [shop.path(name).read_text() for name in spec.outputs]
+            [shop.content(name) for name in spec.outputs]
             if shop.store.state.phase(number).status == "completed"
             else None,
         )
@@ -196,13 +251,17 @@ def what_came_out(shop: Shop) -> dict[int, Any]:
     }
 
 
-def check_the_same(planned: dict[int, str], ran: list[int] | None, told: list[str]) -> None:
+def check_the_same(planned: dict[int, Step], ran: list[int] | None, told: list[str]) -> None:
     assert len(set(ran or ())) == len(ran or ()), told
-    for number, what in planned.items():
+    many = Counter(map(phase_of, ran or ()))
+    for number, step in planned.items():
+        what, items = step.what, re.search(r"(\d+) of \d+ items runs? |none of its \d+ items runs", step.why)
         if what in (KEEP, SKIP):
-            assert number not in (ran or ()), (number, what, told)
+            assert not many[number], (number, what, told)
+        elif items:
+            assert many[number] == int(items[1] or 0), (number, step, told)
         elif what == RUN:
-            assert ran is not None and number in ran, (number, what, told)
+            assert many[number] or "for each of" in step.why or step.changed, (number, step, told)
         else:
             assert what == DEPENDS, (number, what, told)
 
@@ -210,7 +269,7 @@ def check_the_same(planned: dict[int, str], ran: list[int] | None, told: list[st
 @pytest.mark.timeout(300)
 def test_plan_then_run_do_the_same_and_the_result_is_that_of_a_run_from_scratch(tmp_path: Path) -> None:
     chance = seeded()
-    kept = ran = 0
+    kept = ran = some = 0
     for graph in range(times(15, 1000)):
         root = tmp_path / f"g{graph}"
         root.mkdir()
@@ -226,7 +285,7 @@ def test_plan_then_run_do_the_same_and_the_result_is_that_of_a_run_from_scratch(
                 shop.run()
                 shop.breaks = set()
             new = bool(call) and chance.random() < 0.4
-            planned = shop.steps(new=new)
+            planned = shop.planned(new=new)
             told.append(f"run, new: {new}, planned {planned}")
             found = shop.run(new=new)
             check_the_same(planned, found, told)
@@ -234,6 +293,7 @@ def test_plan_then_run_do_the_same_and_the_result_is_that_of_a_run_from_scratch(
             fresh = from_scratch(shop, tmp_path / f"g{graph}-{call}")
             assert what_came_out(shop) == what_came_out(fresh), told
             ran += len(found or ())
-            kept += len(shop.plan.specs) - len(found or ())
-    print(f"{ran} attempts, {kept} phases kept")
-    assert ran > 50 and kept > 50
+            kept += len(shop.plan.specs) - len({*map(phase_of, found or ())})
+            some += sum("items run" in step.why for step in planned.values())
+    print(f"{ran} attempts, {kept} phases kept, {some} times some items of a phase")
+    assert ran > 50 and kept > 50 and some > 5
