@@ -12,7 +12,15 @@ from orchestrator.core.state import State
 from orchestrator.errors import UsageError
 from tests.core.given import NOW, run_started
 
-KNOWN = {"year": 2024, "share": 0.5, "wide": False, "title": "all"}
+KNOWN = {
+    "year": 2024,
+    "share": 0.5,
+    "wide": False,
+    "title": "all",
+    "regions": ["eu"],
+    "shares": [0.5],
+    "any": list[str](),
+}
 
 
 def params(state: State | None = None, *, new: bool = False, **given: str) -> dict[str, Any]:
@@ -29,7 +37,8 @@ def began(**has: Any) -> State:
     ("name", "text", "value"),
     [
         ("year", "-3", -3), ("share", "2", 2.0), ("wide", "True", True), ("wide", "false", False), ("title", "2025", "2025"),
-        ("title", "", ""),
+        ("title", "", ""), ("regions", '["jp", "us"]', ["jp", "us"]), ("regions", "[]", []), ("shares", "[1, 0.5]", [1, 0.5]),
+        ("any", '[1, "x", true]', [1, "x", True]),
     ],
 )  # fmt: skip
 def test_a_value_is_of_the_kind_of_its_default(name: str, text: str, value: object) -> None:
@@ -44,6 +53,15 @@ def test_a_value_is_of_the_kind_of_its_default(name: str, text: str, value: obje
         ("year", "2.5", "--set year=2.5: 2.5 is not a whole number", "as in --set year=2024"),
         ("share", "half", "--set share=half: half is not a number", "as in --set share=0.5"),
         ("share", "nan", "--set share=nan: nan is not a number", "as in --set share=0.5"),
+        ("regions", "jp", "--set regions=jp: jp is not a list", "as in --set 'regions=[\"eu\"]'"),
+        ("regions", "[1]", "--set regions=[1]: 1 is not text", "as in --set 'regions=[\"eu\"]'"),
+        (
+            "any",
+            "[[]]",
+            "--set any=[[]]: [] is not true or false or a whole number or a number or text",
+            'as in --set \'any=["a", "b"]\'',
+        ),
+        ("shares", "[NaN]", "--set shares=[NaN]: NaN is not a number", "as in --set 'shares=[0.5]'"),
         ("wide", "1", "--set wide=1: 1 is not true or false", "as in --set wide=false"),
         ("yaer", "1", "--set yaer: there is no parameter yaer", "did you mean year?"),
         (

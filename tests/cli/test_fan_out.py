@@ -92,6 +92,10 @@ def test_faults_are_named_where_they_stand(project: Project) -> None:
         ("foreach = [1]\nmax_parallel = 0", "max_parallel: 0 is not a whole number above 0"),
         ("max_parallel = 2", "max_parallel without foreach"), ("foreach = [2026-11-20]", "is no JSON"),
         ("foreach = [1]\nfail_fast = true\nfail_after = 2", "one of them"),
+        ("foreach = 'params[0]'", "is not the way to a parameter"),
+        ("foreach = 'params[\"regoins\"]'\nparams = { regions = [] }", "it has no parameter regoins: did you mean regions?"),
+        ("foreach = 'params[\"year\"]'\nparams = { year = 2024 }", "its parameter year is no list: it is 2024"),
+        ("foreach = 'params.regions'\nparams = { regions = [] }", "params.regions is the name of a file"),
     ]  # fmt: skip
     text = "\n".join(f'[[phase]]\nnumber = {n}\nneeds = []\nrun = "true"\n{keys}' for n, (keys, _) in enumerate(lines))
     project.file("phases/p.toml", text + "\n")
@@ -99,3 +103,39 @@ def test_faults_are_named_where_they_stand(project: Project) -> None:
     assert told.code == 2
     for _, words in lines:
         assert words in told.err, (words, told.err)
+
+
+def test_a_list_from_the_settings_is_refused_where_it_is_none(project: Project) -> None:
+    keys = {"params": {"regions": "$regions"}, "foreach": 'params["regions"]'}
+    project.commands({"number": 1, "name": "each", "run": "echo $ORCH_ITEM >> ran", "cache": True, **keys})
+    project.settings(f'{FAST}[params]\nregions = "eu"\n')
+    refused = project.orch("run")
+    assert refused.code == 2 and 'foreach: the parameter regions is no list: it is "eu"' in refused.err, refused
+    project.settings(f'{FAST}[params]\nregions = [["eu"]]\n')
+    assert "nor a list of these" in project.orch("run").err
+    project.settings(f'{FAST}[params]\nregions = ["eu", "us"]\n')
+    assert project.orch("run", "--jobs", "1").code == 0 and project.lines("ran") == ["eu", "us"]
+    assert project.orch("run", "--new", "--set", 'regions=["jp", "eu"]').code == 0
+    assert project.lines("ran") == ["eu", "us", "jp"]
+
+
+def test_one_item_that_was_mended_is_run_and_its_log_is_its_own(project: Project) -> None:
+    """Cut off half-way, continued, and run again: what is done under the same key is never done twice."""
+    project.settings(FAST)
+    for name in "abc":
+        project.file(f"data/{name}", "bad" if name == "b" else name)
+    keys = {"foreach": "data/*", "outputs": ["made"], "cache": True}
+    body = "cat $ORCH_ITEM; echo $ORCH_ITEM >> ran; mkdir -p made; test $(cat $ORCH_ITEM) != bad && cp $ORCH_ITEM made/"
+    project.commands({"number": 1, "name": "each", "run": body, **keys})
+    assert project.orch("run", "--jobs", "1").code == 1
+    project.file("data/b", "good")
+    project.file("data/0", "new")
+    assert project.orch("run", "--jobs", "1").code == 0
+    assert Counter(project.lines("ran")) == {"data/a": 1, "data/b": 2, "data/c": 1, "data/0": 1}
+    assert [project.orch("logs", f"1[{place}]").out for place in range(4)] == ["new", "a", "good", "c"]
+    again = project.orch("run", "--new")
+    assert "kept        1 each" in again.out and len(project.lines("ran")) == 5, again
+    assert project.orch("logs", "1[1]").out == "a"
+    project.file("made/c", "by hand")
+    assert "outputs: made/c changed" in project.orch("plan").out
+    assert project.orch("run", "--new").code == 0 and len(project.lines("ran")) == 9

@@ -371,3 +371,10 @@ def test_specs_of_older_definitions_have_no_parameter_to_fan_out_over():
     assert Spec.from_dict(
         {"number": 1, "name": "p", "file": "f", "line": 1, "foreach": {"files": "a*"}}
     ).foreach == Foreach(files="a*")
+
+
+@pytest.mark.parametrize(("names", "why"), [("eu", "it is 'eu'"), (None, "it is None"), (3, "it is 3")])
+def test_a_parameter_that_is_no_list_fails_it_and_says_what_it_is(names, why):
+    fan = Fan(params={"names": names} if names is not None else {"other": 1})
+    fan.run()
+    assert fan.case.state.phase(1).errors[-1]["message"] == f"it cannot fan out: params['names'] is no list: {why}"

@@ -59,6 +59,7 @@ class Sim(World):
 
     def _draw_pipeline(self) -> None:
         draw, share = self.random, random.Random(f"pools {self.seed}")
+        self.fanned = list[bool | None]()
         kept = random.Random(f"checkpoints {self.seed}")
         numbers = sorted(draw.sample(range(-3, 20), draw.randint(3, 10)))
         retry = {
@@ -102,7 +103,9 @@ class Sim(World):
             return {}
         fails = draw.choice(({}, {"fail_fast": True}, {"fail_after": 0.5}, {"fail_after": 1.0}))
         foreach = Foreach(tuple(f"item {one}" for one in range(draw.choice((0, 1, 3, 5)))))
-        return {"foreach": foreach, "max_parallel": draw.choice((None, 1, 2)), **fails}
+        cache = random.Random(f"items {self.seed} {len(self.fanned)}").choice((None, True))
+        self.fanned.append(cache)
+        return {"foreach": foreach, "max_parallel": draw.choice((None, 1, 2)), "cache": cache, **fails}
 
     def _draw_script(self) -> Script:
         draw, seconds = self.random, self.random.choice((0.05, 1.0, 4.0, 12.0, 14.9))

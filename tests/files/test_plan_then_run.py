@@ -75,7 +75,9 @@ class Shop(World):
         parts = [f"{name}={self.content(name)}" for name in spec.inputs if not fnmatchcase(name, foreach.files)]
         results = {n: {**r, "list": None} if n == str(foreach.result) else r for n, r in order.results.items()}
         params = {name: value for name, value in order.params.items() if name != foreach.param}
-        told = repr((spec.number, item, self.content(item) if foreach.files else "", parts, sorted(results.items()), params))
+        told = repr(
+            (spec.number, item, self.content(item) if foreach.files else "", parts, sorted(results.items()), params)
+        )
         value = int(hashlib.sha256(told.encode()).hexdigest(), 16) % 7
         breaks = spec.number in self.breaks and ord(item[-1]) % 2 == 0
         for name in spec.outputs:
