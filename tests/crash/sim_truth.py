@@ -80,6 +80,7 @@ class Ledger:
         self.charges: Counter[int] = Counter()  # tries used up since the last reset
         self.interruptions: Counter[int] = Counter()
         self.finished: set[int] = set()  # in this run
+        self.succeeded: set[tuple[int, str]] = set()  # phase, and for which of its items, in any run
         self.judged: set[int] = set()  # of these, those that something they need is run again for
         self.answers: Counter[str] = Counter()
         self.held: set[int] = set()  # somebody cancelled it, and nobody took that back
@@ -328,9 +329,11 @@ class Ledger:
         foreach = self.plan.specs[event.number].foreach
         if foreach is None or event.items != foreach.items:
             raise self.breaks(ITEMS, f"{event.number} fans out to {event.items}")
-        missing = [need for need in self.plan.needs[event.number] if not self.state.phase(need).is_done]
+        missing = [need for need in self.plan.specs[event.number].needs if not self.state.phase(need).is_done]
         if missing:
             raise self.breaks(NEEDS, f"{event.number} fans out, and {missing} are not done")
+        if event.kept:
+            self.world.operations["items kept"] += 1
 
     def _check_Gathered(self, event: ev.Gathered) -> None:
         phases = [self.state.phase(one) for one in self._items_of(event.number)]
@@ -341,6 +344,10 @@ class Ledger:
             raise self.breaks(ITEMS, f"{event.number} bears {len(event.failed)} of {len(phases)} that failed")
         if event.result != [(phase.outputs or {}).get("result") for phase in phases]:
             raise self.breaks(TRUE_END, f"{event.number} is recorded with {event.result}")
+        items = self.state.phase(event.number).items or ()
+        by_itself = [items[place] for place, phase in enumerate(phases) if phase.status == "completed"]
+        if strange := [one for one in by_itself if (event.number, one) not in self.succeeded]:
+            raise self.breaks(TRUE_END, f"{event.number} is gathered, and {strange} have never succeeded")
         if any(not phase.is_done and phase.status not in ("failed", "cancelled") for phase in phases):
             raise self.breaks(ITEMS, f"{event.number} is gathered, and not all has ended")
 
@@ -374,6 +381,8 @@ class Ledger:
             self.truth(attempt).stop_asked = True
             self.stops.setdefault(attempt, self.world.time)
         elif isinstance(event, ev.PhaseCompleted | ev.Gathered):
+            if isinstance(event.number, Item):
+                self.succeeded.add((event.number.phase, self.plan.items[event.number].item[0]))  # type: ignore[index]
             self.finished.add(event.number)
             self.charges[event.number] = self.interruptions[event.number] = 0
         elif isinstance(event, ev.RunPaused):

@@ -35,7 +35,7 @@ FAULTS = (
 OPERATIONS = (
     "ask cancel", "ask cancel N", "ask retry N", "ask pause", "ask resume", "ask skip N", "ask reset", "ask reset N",
     "ask reset lost", "ask reset N lost", "ask reset N with-dependents", "ask approve N", "ask reject N",
-    "decided by a person", "decided by its deadline", "asked twice", "recover", "status", "run", "run --new", "turn",
+    "decided by a person", "decided by its deadline", "asked twice", "recover", "status", "run", "run --new", "turn", "items kept",
 )  # fmt: skip
 
 
