@@ -14,6 +14,7 @@ from orchestrator.cli.frame import ProjectOption, root_of, settings_of, show, te
 from orchestrator.cli.frame import number as as_number
 from orchestrator.core.item import phase_of
 from orchestrator.core.names import span
+from orchestrator.core.table import CANCELLED
 from orchestrator.look import Look
 
 EXAMPLE = "Example: orch cancel 3"
@@ -41,7 +42,7 @@ def command(
     were_live = _live(Look(root, reads_files=False), number)
     text = ask(root, settings, "cancel", number)
     look = _await_end(root, number, settings.kill_grace)
-    show(f"{text}{_how(look, number)}" if were_live else text)
+    show(f"{text}{_how(look, number, were_live)}" if were_live else text)
     killed = [f"phase {one}" for one in sorted(were_live) if look.state.phase(one).killed]
     if killed:
         tell(f"{', '.join(killed)}: did not heed SIGTERM, and had to be killed")
@@ -63,10 +64,11 @@ def _await_end(root: Path, number: int | None, grace: float) -> Look:
         clock.pause(LOOK_EVERY)
 
 
-def _how(look: Look, number: int | None) -> str:
+def _how(look: Look, number: int | None, were_live: set[int]) -> str:
     if number is not None and look.state.phase(number).is_done:
         return f"; but phase {number} had come to its end: {look.state.phase(number).status}"
-    return "; gone" if number is not None or look.state.run.stopping else ""
+    is_cancelled = any(look.state.phase(one).status == CANCELLED for one in were_live)
+    return "; gone" if number is not None or is_cancelled else ""
 
 
 def _live(look: Look, number: int | None) -> set[int]:
