@@ -56,7 +56,8 @@ class Agenda:
         self._due: dict[int, tuple[str, float]] = {**before._due} if before else {}  # when, by wall clock and by tick
         self.scope: Scope = state.run.scope
         self.place = places(plan, state, self.scope)  # of each phase where several may start
-        self.unmet: dict[int, int] = {}
+        self.unmet: dict[int, int] = {}  # how many of its needs are not settled
+        self.above: dict[int, int] = {}  # the same, of those in the range: what is done is not settled before these are
         self._ready: dict[Wants, list[int]] = {}  # by place: pending, in the range, every need done; by what they take
         self.waiting: list[tuple[float, int]] = []  # the same of retries, sorted: (tick at which it is due, number)
         self.asking: list[int] = []  # as ready, but that a person is to be asked first
@@ -71,8 +72,13 @@ class Agenda:
         self.to_gather: set[int] = set()  # its items have ended, or too many of them failed
         self._open: dict[int, int] = {}  # of its items: how many may still end
         self._missed: dict[int, int] = {}  # and how many have failed, or were cancelled
-        for number, needs in plan.needs.items():
-            self.unmet[number] = sum(not state.phase(need).is_done for need in set(needs))
+        self._settled: set[int] = set()
+        for number in plan.rank:
+            unsettled = [need for need in {*plan.needs[number]} if need not in self._settled]
+            self.unmet[number] = len(unsettled)
+            self.above[number] = sum(self._counts_above(need) for need in unsettled)
+            if self.is_settled(number, state.phase(number)):
+                self._settled.add(number)
         for number, items in plan.items_of.items():
             statuses = Counter(state.phase(item).status for item in items)
             self._missed[number] = sum(statuses[status] for status in MISSED)
@@ -95,12 +101,36 @@ class Agenda:
             for item in self._plan.items_of[number]:  # they may start only while it is pending
                 self._leave(item, state.phase(item))
                 self._enter(item, state.phase(item), moment)
-        if before.is_done == after.is_done:
+        moved = [number]
+        while moved:
+            moved += self._turn(moved.pop(), state, moment)
+
+    def is_settled(self, number: int, phase: PhaseState, more: int = 0) -> bool:
+        """Done, and nothing that it needs is to be done again; `more` of these are than the agenda knows."""
+        return phase.is_done and self.above.get(number, 0) + more == 0
+
+    def moved_by(self, number: int) -> Iterator[tuple[int, bool]]:
+        """Who needs it, and whether such a one is settled only when it is."""
+        counts = self._counts_above(number)
+        return ((dependent, counts) for dependent in self._plan.dependents.get(number, ()))
+
+    def _counts_above(self, number: int) -> bool:
+        """What is outside of the range is as it is; of items some may have failed."""
+        return number in self.scope and not isinstance(number, Item)
+
+    def _turn(self, number: int, state: State, moment: Moment) -> Iterator[int]:
+        """If it became settled, or ceased to be, by all that is true now: who needs it, as that may turn with it."""
+        is_settled = self.is_settled(number, state.phase(number))
+        if is_settled == (number in self._settled):
             return
-        for dependent in self._plan.dependents.get(number, ()):
+        (self._settled.add if is_settled else self._settled.discard)(number)
+        change = -1 if is_settled else 1
+        for dependent, counts in self.moved_by(number):
             self._leave(dependent, state.phase(dependent))
-            self.unmet[dependent] += -1 if after.is_done else 1
+            self.unmet[dependent] += change
+            self.above[dependent] += change * counts
             self._enter(dependent, state.phase(dependent), moment)
+            yield dependent
 
     @property
     def ready(self) -> list[int]:
@@ -192,10 +222,10 @@ class Agenda:
         elif isinstance(number, Item) and self._state.phase(number.phase).status != PENDING:
             return
         elif number in self.scope and self.unmet.get(number) == 0:
-            if phase.status == PENDING and self._plan.asks_first(number, phase):
-                _insert(self.asking, number, None)
-            elif phase.status == PENDING and self._plan.is_judged(number, phase):
+            if phase.status == PENDING and self._plan.is_judged(number, phase):
                 self.unjudged.add(number)
+            elif phase.status == PENDING and self._plan.asks_first(number, phase):
+                _insert(self.asking, number, None)
             elif phase.status == PENDING:
                 queue = self._ready.setdefault(self._plan.wants_of(number), [])
                 _insert(queue, number, self.place.__getitem__)

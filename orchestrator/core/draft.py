@@ -195,7 +195,8 @@ class Draft:
         """Those that may start by now, but that a person is to be asked first."""
         delta = self._delta()
         known = (number for number in self.agenda.asking if number not in self._changed and not delta.get(number))
-        return sorted({*known, *(number for number in self._free_by_now(delta) if self._asks_first(number))})
+        freed = (n for n in self._free_by_now(delta) if self._asks_first(n) and not self._is_judged(n))
+        return sorted({*known, *freed})
 
     def awaiting(self) -> set[int]:
         """Who waits for a person."""
@@ -227,14 +228,28 @@ class Draft:
             yield number
 
     def _delta(self) -> dict[int, int]:
-        """How this decision's own events change the number of unmet needs."""
-        delta: dict[int, int] = {}
-        for need, phase in self._changed.items():
-            was = self.state.phase(need).is_done
-            if was != phase.is_done:
-                for number in self.plan.dependents.get(need, ()):
-                    delta[number] = delta.get(number, 0) + (1 if was else -1)
+        """How this decision's own events change the number of unsettled needs."""
+        delta, above, agenda = dict[int, int](), dict[int, int](), self.agenda
+        turned = [
+            (number, after)
+            for number, phase in self._changed.items()
+            if (after := agenda.is_settled(number, phase)) != agenda.is_settled(number, self.state.phase(number))
+        ]
+        while turned:
+            number, is_settled = turned.pop()
+            for dependent, counts in agenda.moved_by(number):
+                change = -1 if is_settled else 1
+                delta[dependent] = delta.get(dependent, 0) + change
+                phase, more = self.phase(dependent), above.get(dependent, 0)
+                above[dependent] = more + change * counts
+                after = agenda.is_settled(dependent, phase, above[dependent])
+                if after != agenda.is_settled(dependent, phase, more):
+                    turned.append((dependent, after))
         return delta
+
+    def has_its_needs(self, number: int) -> bool:
+        """Is all settled that it needs, by now?"""
+        return self.agenda.unmet.get(number, 0) + self._delta().get(number, 0) == 0
 
     def _is_free_by_now(self, status: str, number: int, delta: dict[int, int]) -> bool:
         """Does it stand there, with nothing that it needs still missing?"""

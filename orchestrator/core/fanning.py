@@ -69,7 +69,7 @@ def _waits_for_items(draft: Draft, number: int) -> bool:
     """What it needs may have been reset meanwhile, also in this very decision."""
     phase = draft.phase(number)
     waits = draft.plan.fans_out(number) and phase.status == PENDING and phase.items is None
-    return waits and all(draft.phase(need).is_done for need in draft.plan.needs[number])
+    return waits and draft.has_its_needs(number)
 
 
 def gather(draft: Draft) -> list[int]:

@@ -16,11 +16,12 @@ from orchestrator.core.table import PENDING, SKIPPED
 def judge(draft: Draft) -> None:
     """All of which enough is known; of the others the files are looked at."""
     known = [number for number in draft.materials if number in draft.plan.specs and number in draft.agenda.scope]
+    above: dict[int, int | None] = {}
     for number in sorted(known, key=draft.plan.rank.__getitem__):
         phase = draft.phase(number)
         if phase.is_done and draft.plan.is_judged(number, phase):
-            _judge_done(draft, number)
-        elif phase.status == PENDING and draft.plan.is_judged(number, phase) and not _open_need(draft, number):
+            _judge_done(draft, number, _open_above(draft, number, above))
+        elif phase.status == PENDING and draft.plan.is_judged(number, phase) and draft.has_its_needs(number):
             _judge_pending(draft, number, draft.materials[number])
     for number in draft.unjudged():
         if draft.plan.has_files(number, draft.phase(number).made):
@@ -29,8 +30,25 @@ def judge(draft: Draft) -> None:
             _judge_pending(draft, number, NO_FILES)
 
 
-def _open_need(draft: Draft, number: int) -> int | None:
-    return next((need for need in draft.plan.specs[number].needs if not draft.phase(need).is_done), None)
+def _open_above(draft: Draft, number: int, known: dict[int, int | None]) -> int | None:
+    """What it needs, or what something done that it needs was made from, and is not done by now; in the range."""
+    way = [number]
+    while way:
+        one, found, unseen = way[-1], None, list[int]()
+        for need in draft.plan.specs[one].needs:
+            if not draft.phase(need).is_done and need in draft.agenda.scope:
+                found = need
+            elif draft.phase(need).is_done and need not in known:
+                unseen.append(need)
+            else:
+                found = known.get(need)
+            if found is not None:
+                break
+        if found is None and unseen:
+            way += unseen
+        else:
+            known[way.pop()] = found
+    return known[number]
 
 
 def _again(
@@ -43,9 +61,8 @@ def _again(
     draft.note(ev.PhaseReset(number, why, changed=changed, keeps=keeps, items=items, relists=relists))
 
 
-def _judge_done(draft: Draft, number: int) -> None:
-    need = _open_need(draft, number)
-    if need is not None and need in draft.agenda.scope:
+def _judge_done(draft: Draft, number: int, need: int | None) -> None:
+    if need is not None:
         draft.reason = "what it needs is not done any more"
         _again(draft, number, f"phase {need} is run again", changed=False, keeps=True)
         return

@@ -225,11 +225,18 @@ def _reset(phase: PhaseState, event: ev.PhaseReset, at: str) -> dict[str, Any]:
         "keys": () if event.items is None else phase.keys,
         "failures": 0, "retry_count": 0, "interruptions": event.interruptions, "retry_at": None,
         "retry_delay_seconds": None, "outputs": None, "why": event.why,
-        "gate": None if phase.is_done else leave(phase.gate),
+        "gate": _still_decided(phase, event),
         # cut off by others, it goes on with the tries that it had: what they left is nothing to go back to
         "checkpoint": phase.checkpoint if event.interruptions else None,
         "made": may_be_kept(phase) if event.keeps else _what_it_left(phase) if event.items is not None else None,
     }  # fmt: skip
+
+
+def _still_decided(phase: PhaseState, event: ev.PhaseReset) -> Gate | None:
+    """What was said of what has changed since is asked anew; while it may stand, so may the answer."""
+    if event.changed or (phase.is_done and not event.keeps):
+        return None
+    return phase.gate if event.keeps else leave(phase.gate)
 
 
 def _what_it_left(phase: PhaseState) -> Made | None:

@@ -29,7 +29,7 @@ from orchestrator.core.phase import PhaseState, anew
 from orchestrator.core.pools import Wants, wants_of
 from orchestrator.core.spec import RetryRule, Spec
 from orchestrator.core.state import State
-from orchestrator.core.table import COMPLETED, FAILED, PENDING, SKIPPED
+from orchestrator.core.table import APPROVED, COMPLETED, FAILED, PENDING, SKIPPED
 from orchestrator.core.value import Value
 from orchestrator.core.wire import Order
 
@@ -153,8 +153,8 @@ class Plan:
         spec = self.specs.get(number)
         if spec is None or spec.broken or made is None or not made.yields or made.recipe not in FAMILIES:
             return False
-        if spec.approval is not None:
-            return False  # a person said yes to that run
+        if spec.approval is not None and made.run:
+            return False  # a person said yes to that run, and to what it was made from
         if spec.foreach is not None and (not made.key.partition(":")[2] or (made.failed and made.run)):
             return False  # an older orch did not say what it was made of; what failed is tried again by a new run
         return spec.cache is True or (spec.cache is None and not made.run)
@@ -163,7 +163,7 @@ class Plan:
         """Is it compared before it may stay done, or be run?"""
         if phase.status == SKIPPED:
             return (number in self.specs and bool(self.specs[number].when)) and (phase.why or "").startswith(BY_RULE)
-        return phase.status in (PENDING, COMPLETED) and self.is_comparable(number, phase.made)
+        return phase.status in (PENDING, COMPLETED, APPROVED) and self.is_comparable(number, phase.made)
 
     def weigh(
         self, number: int, phase: PhaseState, of_run: Mapping[str, Any], material: Material, look: LookAt

@@ -67,12 +67,21 @@ class _Preview:
         self.new, self.force, self.params = new, force, params
         self.steps: dict[int, Step] = {}
         self._after: dict[int, PhaseState] = {}  # as they will be, where nothing runs
+        self._above: dict[int, int] = {}  # of what is kept: the first that is done again before it is settled
 
     def see(self, number: int) -> None:
         phase = at_the_start(self.state, number, self.new)
         what, why, changed = self._seen(number, phase)
-        gates = self._gates(phase, number, what)
+        gates = self._gates(self._after[number], number, what)
         self.steps[number] = Step(number, self.plan.specs[number].name, what, why, changed, gates)
+        if what in (KEEP, SKIP):
+            for need in self._needs(number):
+                if need in self.scope and self.steps[need].what not in (KEEP, SKIP):
+                    self._above.setdefault(number, need)
+
+    def _needs(self, number: int) -> list[int]:
+        """What it waits for: of a need that is kept, what that was made from, if it is done again."""
+        return list(dict.fromkeys(self._above.get(need, need) for need in self.plan.specs[number].needs))
 
     def _gates(self, phase: PhaseState, number: int, what: str) -> tuple[int, ...]:
         if what in (KEEP, BLOCKED, SKIP):
@@ -81,7 +90,7 @@ class _Preview:
         return (number,) if asks or phase.status == AWAITING else self._gates_above(number)
 
     def _gates_above(self, number: int) -> tuple[int, ...]:
-        return tuple(sorted({gate for need in self.plan.needs[number] for gate in self.steps[need].gates}))
+        return tuple(sorted({gate for need in self._needs(number) for gate in self.steps[need].gates}))
 
     def _seen(self, number: int, phase: PhaseState) -> tuple[str, str, Difference | None]:
         self._after[number] = phase
@@ -94,7 +103,7 @@ class _Preview:
             return KEEP, f"{phase.status} in this run", None
         if phase.status == AWAITING and not self.force:
             return WAIT, f"waits for {phase.gate.told() if phase.gate else 'approval'}: {ways(number)}", None
-        held = [need for need in self.plan.needs[number] if not _will_be_done(self.steps[need], self.plan, need)]
+        held = [need for need in self._needs(number) if not _will_be_done(self.steps[need], self.plan, need)]
         if held:
             return BLOCKED, "needs " + ", ".join(f"{need} ({self.steps[need].why})" for need in held[:3]), None
         if above := self._gates_above(number):
@@ -103,7 +112,7 @@ class _Preview:
         if self.plan.specs[number].broken and not phase.is_done:
             return RUN, self.plan.specs[number].broken, None
         if judged or self.plan.specs[number].when:
-            untold = [need for need in self.plan.needs[number] if self.steps[need].what in _UNTOLD]
+            untold = [need for need in self._needs(number) if self.steps[need].what in _UNTOLD]
             found = self._open(number, untold[0], judged) if untold else self._weighed(number, phase, judged)
             if found is not None:
                 return found
@@ -126,6 +135,9 @@ class _Preview:
         weighed = self.plan.weigh(number, phase, self.params, material, look)
         if weighed.what == SKIP:
             return self._skipped(number, phase, weighed.why)
+        if weighed.what == RUN and self.plan.asks_first(number, phase.replace(gate=None)):
+            self._after[number] = phase.replace(gate=None)
+            return WAIT, f"asks for approval before it runs: {weighed.why}", weighed.changed
         if weighed.what == RUN:
             return RUN, weighed.why + self._of_items(number, phase, weighed.changed is not None), weighed.changed
         if phase.is_done:
@@ -136,7 +148,7 @@ class _Preview:
 
     def _of_items(self, number: int, phase: PhaseState, was_whole: bool) -> str:
         """How many items would run, and the first of them, where some are kept and the list is known by now."""
-        settled = all(self.steps[need].what not in _UNTOLD for need in self.plan.needs[number])
+        settled = all(self.steps[need].what not in _UNTOLD for need in self._needs(number))
         material = self.materials.get(number, NO_FILES)
         unseen = number not in self.materials and self.plan.has_files(number, phase.made)
         if self.force or unseen or not settled or not self.plan.keeps_items(number):
