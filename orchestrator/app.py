@@ -32,6 +32,7 @@ from orchestrator.core.spec import Spec
 from orchestrator.core.state import State
 from orchestrator.engine import Engine
 from orchestrator.errors import DefinitionsError, OrchError, RunActive, StateUnwritable
+from orchestrator.files.absent import absent
 from orchestrator.files.ground import Ground
 from orchestrator.files.listing import list_files
 from orchestrator.files.measuring import Measurer, examine
@@ -119,6 +120,7 @@ class Recovered:
 
     def __init__(self, notes: list[str]) -> None:
         self.notes = notes  # what had to be done or said
+        self.hints: list[str] = []  # what is not wrong, but may not be what was meant
         self.events: tuple[Event, ...] = ()
         self.swept: list[str] = []
         self.left: list[int] = []  # phases whose attempts go on with their agent
@@ -303,6 +305,7 @@ def run(
     plan = Plan(definitions.specs, rules_of(settings), definitions.digest)
     _read_ahead(root, plan, options)
     with Holding(root, settings, lambda: plan, RUN, watchers, takeover=options.takeover) as holding:
+        holding.found.hints += absent(root, definitions.specs)
         say(holding.found)
         scope = scope_for(plan, holding.state, options)
         params = params_for(settings.params, holding.state, options)

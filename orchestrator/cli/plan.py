@@ -14,6 +14,7 @@ from orchestrator.core.events import Scope
 from orchestrator.core.plan import Plan
 from orchestrator.core.preview import Step, preview
 from orchestrator.errors import UsageError
+from orchestrator.files.absent import absent
 from orchestrator.files.ground import Ground
 from orchestrator.files.measuring import examine
 from orchestrator.look import Look, rules_of
@@ -36,7 +37,7 @@ def command(
     definitions = definitions_of(root, settings)
     plan = Plan(definitions.specs, rules_of(settings), definitions.digest)
     look = Look(root)
-    for notice in (*look.notices, *definitions.broken.values()):
+    for notice in (*look.notices, *definitions.broken.values(), *absent(root, definitions.specs)):
         tell(notice)
     if graph_kind is not None:
         show(_drawn(plan, look, graph_kind))

@@ -75,7 +75,8 @@ def command(
 
     def said(found: app.Recovered) -> None:
         swept = (f"ended what was left running: {name}" for name in found.swept)
-        for note in [*found.notes, *swept, *found.of_the_hidden()]:
+        hints = [] if quiet else found.hints
+        for note in [*found.notes, *swept, *found.of_the_hidden(), *hints]:
             tell(note)
 
     try:
