@@ -9,8 +9,10 @@ import pytest
 from orchestrator.core import events as ev
 from orchestrator.core import observations as obs
 from orchestrator.core.actions import Measure, StartAttempt
-from orchestrator.core.cachekey import NO_FILES, Difference, Material, digest
+from orchestrator.core.cachekey import NO_FILES, Difference, Made, Material, digest
+from orchestrator.core.events import Scope
 from orchestrator.core.outcome import EXITED, Outcome
+from orchestrator.core.phase import PhaseState
 from orchestrator.core.preview import preview
 from tests.core.given import FINE, Case, an, run_asked, run_started
 
@@ -287,3 +289,45 @@ def test_the_plan_says_what_is_skipped_and_what_cannot_be_told_yet():
     assert steps(case, {})[1] == ("skip", "its `when` does not hold: params.year > 2024")
     assert steps(case, {}, params={"year": 2025})[1] == ("run", "not run yet")
     assert steps(case, {})[2] == ("depends", "run if result(3)['n'] > 1")
+
+
+LOOSE: dict[str, Any] = {"cache": False}
+
+
+def test_what_lies_behind_one_that_is_never_compared_waits_for_what_is_above_it():
+    """3 reads what 1 makes, and needs it through 2."""
+    case = done_once({1: (), 2: (1,), 3: (2,), 4: (3,)}, {1: FILES, 2: LOOSE, 3: FILES, 4: FILES})
+    steps = preview(case.plan, case.state, Scope(), {1: CHANGED, 3: SEEN, 4: SEEN})
+    assert [step.what for step in steps] == ["run", "keep", "depends", "depends"]
+    assert steps[2].why == "kept if phase 1 comes out as before"
+    first = goes_on(case, {1: CHANGED})
+    assert told(first) == ["PhaseReset 1", "PhaseReset 3", "PhaseReset 4", "AttemptIntended 1"]
+    assert case.status(2) == "completed" and case.step().is_empty and case.wake() > 0, "nothing is judged, or spins"
+    assert asked_for(case.step(obs.Ended(an(1, 2), DONE))) == [3]
+    assert told(case.step(measured(3, CHANGED))) == ["PhaseReset 3", "AttemptIntended 3"]
+
+
+def test_of_a_chain_of_those_the_first_that_is_done_again_is_waited_for():
+    needs = {number: (number - 1,) if number > 1 else () for number in range(1, 3000)}
+    case = Case(needs, keys={number: LOOSE if 1 < number < 2999 else FILES for number in needs}, jobs=9)
+    for number in needs:
+        made = Made("2:x", {"run": digest("x"), "inputs": "in"}, files="out", yields="y")
+        case.state._put(number, PhaseState("completed", attempts=1, attempt=1, made=made))
+    case.given()
+    assert "PhaseReset 2999" in told(goes_on(case, {1: CHANGED}))
+
+
+def test_one_that_has_not_run_yet_waits_for_it_as_well():
+    case = done_once({1: (), 2: (1,), 3: (2,)}, {1: FILES, 2: LOOSE, 3: LOOSE})
+    decision = case.step(obs.Asked("k1", "reset", "ann", 3), obs.Asked("k2", "reset", "ann", 1))
+    assert told(decision)[:2] == ["PhaseReset 3", "PhaseReset 1"]
+    goes_on(case, {})
+    case.step(measured(1))
+    assert sorted(case.state.live) == [1]
+    assert started(case.step(obs.Ended(an(1, 2), DONE))) == [3]
+
+
+def test_of_what_lies_outside_of_the_range_nobody_waits():
+    case = done_once({1: (), 2: (1,), 3: (2,)}, {1: FILES, 2: LOOSE, 3: LOOSE})
+    case.step(obs.Asked("k1", "reset", "ann", 3), obs.Asked("k2", "reset", "ann", 1))
+    assert started(goes_on(case, {}, scope=Scope(only=(3,)))) == [3]
