@@ -28,7 +28,7 @@ CORE = (
     "decide", "reconcile", "story", "drawing", "eta",
 )  # fmt: skip
 HANDS = (
-    "ports", "clock", "disk", "patterns", "files", "process", "project", "signals", "config", "author", "context", "phasefile",
+    "ports", "clock", "disk", "files", "process", "project", "signals", "config", "author", "context", "phasefile",
     "inbox",
 )  # fmt: skip
 JOINTS = ("look", "beginning", "fsck", "keeper", "app", "rollback")

@@ -105,9 +105,12 @@ def _params(given: list[str]) -> dict[str, str]:
 
 def _numbers(text: str | None) -> tuple[int, ...]:
     try:
-        return tuple(int(part) for part in (text or "").split(",") if part.strip())
+        found = tuple(int(part) for part in (text or "").split(",") if part.strip())
     except ValueError:
         raise UsageError(f"--only {text}: these are not numbers", "write them like this: --only 3,5,-1") from None
+    if text is not None and not found:  # an empty variable of a script is not meant to run everything
+        raise UsageError("--only: no number is given", "write them like this: --only 3,5,-1")
+    return found
 
 
 def _dry(root: Any, settings: Any, options: RunOptions, *, as_json: bool) -> None:

@@ -6,7 +6,7 @@ follows each move, and no decision walks all phases. Nothing in it is kept on di
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from heapq import heapify, heappop, heapreplace
@@ -53,9 +53,7 @@ def renewed(before: Agenda, plan: Plan, state: State, events: Iterable[ev.Event]
 class Agenda:
     def __init__(self, plan: Plan, state: State, moment: Moment, before: Agenda | None = None) -> None:
         self._plan = plan
-        self._known_ticks = {**before._due_ticks, **before._gate_ticks} if before else {}
-        self._due_ticks: dict[int, float] = {}
-        self._gate_ticks: dict[int, float] = {}
+        self._due: dict[int, tuple[str, float]] = {**before._due} if before else {}  # when, by wall clock and by tick
         self.scope: Scope = state.run.scope
         self.place = places(plan, state, self.scope)  # of each phase where several may start
         self.unmet: dict[int, int] = {}
@@ -83,7 +81,6 @@ class Agenda:
         strangers = (number for number in (*state.live, *state.awaiting) if number not in plan.needs)
         for number in (*plan.needs, *strangers):
             self._enter(number, state.phase(number), moment)
-        self._known_ticks.clear()
 
     def follow(self, number: int, before: PhaseState, after: PhaseState, state: State, moment: Moment) -> None:
         """One phase moved; whoever needs it may have become ready, or ceased to be."""
@@ -181,14 +178,13 @@ class Agenda:
 
     def _enter(self, number: int, phase: PhaseState, moment: Moment) -> None:
         """Twice is once: whoever needs what has just moved is looked at as it is after the whole decision."""
+        due = self._tick_due(number, phase, moment)
         if phase.is_live:
             strikes_at = moment.tick + self._plan.net_seconds(number)
             self.watches.setdefault(number, Watch(phase.attempt, strikes_at))
         elif phase.status == AWAITING:
-            if phase.gate is not None and phase.gate.due_at is not None and number not in self._gate_ticks:
-                left = _remaining(phase.gate.due_at, phase.gate.delay_seconds, moment.now)
-                self._gate_ticks[number] = self._known_ticks.pop(number, moment.tick + left)
-                insort(self.gates, (self._gate_ticks[number], number))
+            if due is not None:
+                _insert(self.gates, (due, number), None)
         elif self._plan.fans_out(number):
             self._judge(number, phase)
             if phase.items is None and phase.status == PENDING and number in self.scope and self.unmet[number] == 0:
@@ -203,10 +199,8 @@ class Agenda:
             elif phase.status == PENDING:
                 queue = self._ready.setdefault(self._plan.wants_of(number), [])
                 _insert(queue, number, self.place.__getitem__)
-            elif phase.status == RETRY_WAIT and number not in self._due_ticks:
-                left = _remaining(phase.retry_at, phase.retry_delay_seconds, moment.now)
-                self._due_ticks[number] = self._known_ticks.pop(number, moment.tick + left)
-                insort(self.waiting, (self._due_ticks[number], number))
+            elif due is not None:
+                _insert(self.waiting, (due, number), None)
 
     def _leave(self, number: int, phase: PhaseState) -> None:
         self.to_fan_out.discard(number)
@@ -215,16 +209,27 @@ class Agenda:
             _discard(self.asking, number, None)
         elif phase.status == PENDING:
             _discard(self._ready.get(self._plan.wants_of(number), []), number, self.place.get)
-        elif phase.status == RETRY_WAIT and number in self._due_ticks:
-            _discard(self.waiting, (self._due_ticks.pop(number), number), None)
-        elif phase.status == AWAITING and number in self._gate_ticks:
-            _discard(self.gates, (self._gate_ticks.pop(number), number), None)
+        elif number in self._due:
+            known = (self._due[number][1], number)
+            _discard(self.waiting if phase.status == RETRY_WAIT else self.gates, known, None)
 
+    def _tick_due(self, number: int, phase: PhaseState, moment: Moment) -> float | None:
+        """Worked out once for all the time that it waits: whoever sets the clock meanwhile moves it no more.
 
-def _remaining(due_at: str | None, delay: float | None, now: float) -> float:
-    """Never longer than the whole delay: the clock may have been set back."""
-    left = epoch(due_at) - now if due_at else 0.0
-    return max(0.0, min(left, delay if delay is not None else left))
+        Never longer than the whole delay: the clock may have been set back before.
+        """
+        gate = phase.gate
+        if phase.status == RETRY_WAIT:
+            due_at, delay = phase.retry_at or "", phase.retry_delay_seconds
+        elif phase.status == AWAITING and gate is not None and gate.due_at is not None:
+            due_at, delay = gate.due_at, gate.delay_seconds
+        else:
+            return None
+        if number not in self._due or self._due[number][0] != due_at:
+            left = epoch(due_at) - moment.now if due_at else 0.0
+            left = max(0.0, min(left, delay if delay is not None else left))
+            self._due[number] = (due_at, moment.tick + left)
+        return self._due[number][1]
 
 
 def _insert(items: list[Any], item: Any, key: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from orchestrator.core import events as ev
-from orchestrator.core.deciding import approve, reject
+from orchestrator.core.deciding import approve, not_theirs, reject
 from orchestrator.core.draft import Draft
 from orchestrator.core.fanning import live_items, missed_items, stop_items
 from orchestrator.core.gate import ways
@@ -155,6 +155,10 @@ def _skip(draft: Draft, ask: Asked) -> Answer:
         return False, f"phase {number} is in progress; `orch cancel {number}` ends it, then skip it"
     if phase.is_done:
         return False, f"phase {number} is {phase.status} already"
+    spec = draft.plan.specs.get(number)
+    asks = phase.gate if phase.status == AWAITING else spec and spec.approval
+    if asks and (refused := not_theirs(number, asks.who, ask.by)) is not None:
+        return refused
     draft.note(ev.PhaseSkipped(number, ask.why, ask.by))
     _gather_again(draft, [number], f"of its items {number} counts as done now")
     return True, f"phase {number} counts as done; `orch retry {number}` takes that back"

@@ -116,13 +116,18 @@ def _ended(draft: Draft, seen: obs.Ended) -> None:
     elif phase.why == stuck.WHY and outcome.kind == STOPPED:
         _failed(draft, number, Failure("TIMEOUT", stuck.WHY, log=outcome.log), outcome.duration_seconds)
     elif outcome.kind == STOPPED or (phase.step == "stopping" and outcome.kind == NEVER_STARTED):
-        draft.note(ev.PhaseCancelled(number, phase.why or "stopped", phase.attempt, outcome.duration_seconds))
+        draft.note(_cancelled(number, phase, outcome))
     elif outcome.kind == NEVER_STARTED and outcome.failure is None:
         draft.note(ev.AttemptWithdrawn(number, phase.attempt, "it was never started"))
     elif phase.step == "stopping" and outcome.kind != LOST and not _ended_by_itself(outcome):
-        draft.note(ev.PhaseCancelled(number, phase.why or "stopped", phase.attempt, outcome.duration_seconds))
+        draft.note(_cancelled(number, phase, outcome))
     else:
         _failed(draft, number, failure_of(outcome), outcome.duration_seconds)
+
+
+def _cancelled(number: int, phase: PhaseState, outcome: Outcome) -> ev.PhaseCancelled:
+    why = phase.why or "stopped"
+    return ev.PhaseCancelled(number, why, phase.attempt, outcome.duration_seconds, outcome.insisted)
 
 
 def _ended_by_itself(outcome: Outcome) -> bool:

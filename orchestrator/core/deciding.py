@@ -87,10 +87,16 @@ def _decide(draft: Draft, ask: Asked, verdict: str) -> Answer:
         return _late(number, gate, verdict)
     if not meant:
         return False, f"phase {number} has begun to wait just now; `orch status` shows for what"
-    if gate.who and ask.by not in gate.who:
-        return False, f"phase {number} is for {' or '.join(gate.who)} to decide, not for {ask.by}"
+    if (refused := not_theirs(number, gate.who, ask.by)) is not None:
+        return refused
     _note(draft, number, gate, verdict, ask.by, ask.why)
     return True, _told(number, gate, verdict)
+
+
+def not_theirs(number: int, who: tuple[str, ...], by: str) -> Answer | None:
+    return (
+        (False, f"phase {number} is for {' or '.join(who)} to decide, not for {by}") if who and by not in who else None
+    )
 
 
 def _late(number: int, gate: Gate, verdict: str) -> Answer:

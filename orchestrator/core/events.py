@@ -271,6 +271,7 @@ class PhaseCancelled(PhaseEvent):
     why: str
     attempt: int | None = None
     duration_seconds: float = 0.0
+    killed: bool = False  # it did not heed SIGTERM
 
 
 class PhaseSkipped(PhaseEvent):

@@ -66,8 +66,10 @@ def _note_items(draft: Draft, number: int, material: Material) -> None:
 
 
 def _waits_for_items(draft: Draft, number: int) -> bool:
+    """What it needs may have been reset meanwhile, also in this very decision."""
     phase = draft.phase(number)
-    return draft.plan.fans_out(number) and phase.status == PENDING and phase.items is None
+    waits = draft.plan.fans_out(number) and phase.status == PENDING and phase.items is None
+    return waits and all(draft.phase(need).is_done for need in draft.plan.needs[number])
 
 
 def gather(draft: Draft) -> list[int]:

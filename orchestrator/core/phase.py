@@ -40,6 +40,7 @@ class PhaseState(Value):
     pid: int | None = None
     ticks: int | None = None
     why: str | None = None  # why it stands where it stands
+    killed: bool = False  # its last attempt was cancelled, and had not heeded SIGTERM
     log: str | None = None
     leftovers: tuple[str, ...] = ()
     approval: Approval | None = None  # what the attempt in progress has to pass when it is done
@@ -118,7 +119,7 @@ def _intended(phase: PhaseState, event: ev.AttemptIntended, at: str) -> dict[str
         "attempt": event.attempt, "attempts": phase.attempts + 1, "agent": event.agent, "inputs_hash": event.key,
         "started_at": at, "finished_at": None, "duration_seconds": None, "retry_at": None, "retry_delay_seconds": None,
         "retry_count": phase.retry_count + (phase.status == table.RETRY_WAIT), "why": None, "outputs": None,
-        "leftovers": (), "log": None, "approval": event.approval, "made": Made(event.key, event.of),
+        "leftovers": (), "log": None, "approval": event.approval, "made": Made(event.key, event.of), "killed": False,
     }  # fmt: skip
 
 
@@ -185,7 +186,8 @@ def _cancelled(phase: PhaseState, event: ev.PhaseCancelled, at: str) -> dict[str
         "finished_at": at,
         "duration_seconds": event.duration_seconds,
         "retry_at": None,
-        "why": event.why,
+        "why": f"{event.why}; it had to be killed" if event.killed else event.why,
+        "killed": event.killed,
         "gate": answered(phase.gate),
     }
 

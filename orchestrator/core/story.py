@@ -109,7 +109,7 @@ _SENTENCES: dict[type[ev.Event], Callable[[Any], str]] = {
     ev.GatePassed: lambda event: f"approved by {event.by}, so it may run{_because(event)}{_seen(event)}",
     ev.GateApproved: lambda event: f"approved by {event.by}, so it is done{_because(event)}{_seen(event)}",
     ev.GateRejected: lambda event: f"rejected by {event.by}{_because(event)}{_seen(event)}",
-    ev.PhaseCancelled: lambda event: f"cancelled: {event.why}",
+    ev.PhaseCancelled: lambda event: f"cancelled: {event.why}" + ("; it had to be killed" if event.killed else ""),
     ev.PhaseSkipped: lambda event: f"skipped{f' by {event.by}' if event.by else ''}, so it counts as done: {event.why}",
     ev.FannedOut: lambda event: (
         f"it fans out to {len(event.items)} {'item' if len(event.items) == 1 else 'items'}"

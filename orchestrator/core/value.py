@@ -30,7 +30,7 @@ class Value:
         fields.update(self._defaults)
         fields.update(zip(self._fields, args, strict=False))
         fields.update(kwargs)
-        if len(fields) != len(self._fields) or len(args) > len(self._fields) or not fields.keys() >= self._known:
+        if len(fields) != len(self._fields) or len(args) > len(self._fields) or not kwargs.keys() <= self._known:
             missing = [name for name in self._fields if name not in fields]
             unknown = [name for name in fields if name not in self._fields]
             raise TypeError(f"{type(self).__name__}: missing {missing}, unknown {unknown}, {len(args)} positional")
@@ -53,7 +53,11 @@ class Value:
         return f"{type(self).__name__}({shown})"
 
     def replace(self, **changes: Any) -> Self:
-        return type(self)(**{**self.__dict__, **changes})
+        if not changes.keys() <= self._known:
+            return type(self)(**{**self.__dict__, **changes})  # says what it does not know
+        new = object.__new__(type(self))
+        new.__dict__.update(self.__dict__, **changes)
+        return new
 
     def as_dict(self) -> dict[str, Any]:
         """The fields that differ from their default, as plain JSON values."""

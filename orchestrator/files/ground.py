@@ -46,12 +46,12 @@ class Ground:
     def listing(self, patterns: Sequence[str]) -> Work:
         """What is there, in slices. What changes while it is looked at is told as it was read."""
         self.memo.refresh()
-        found: Found = {}
+        found = Found()
         for at, _ in enumerate(find(self._root, patterns, found)):
             if at % _BREATH == 0:
                 yield
         files, fault = dict[str, str](), None
-        for at, (path, status) in enumerate(sorted(found.items())):
+        for at, (path, status) in enumerate(sorted(found.files.items())):
             if at % _BREATH == 0:
                 yield
             try:

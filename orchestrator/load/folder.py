@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import stat
 from pathlib import Path
 
@@ -10,7 +12,6 @@ from orchestrator.core.value import Value
 from orchestrator.load.definitions import Fault
 
 FOLDER = "phases"
-_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 class Folder(Value):
@@ -20,13 +21,15 @@ class Folder(Value):
 
 def read(root: Path, *, trust: bool) -> Folder:
     try:
-        names = sorted(name for name in os.listdir(root / FOLDER) if _counts(name))
+        everything = sorted(os.listdir(root / FOLDER))
     except (FileNotFoundError, NotADirectoryError):
         hint = "`orch init` makes one with a first phase"
         return Folder({}, (Fault(f"{FOLDER}/", None, f"there is no folder {FOLDER}/ in {root}", hint),))
     except OSError as error:
         return Folder({}, (Fault(f"{FOLDER}/", None, f"cannot be read: {error.strerror}", "check who may read it"),))
-    if not trust and (fault := _open_to_others(root, names)) is not None:
+    names = [name for name in everything if _counts(name)]
+    imported = [name for name in everything if name.startswith("_") and name.endswith(".py")]
+    if not trust and (fault := _open_to_others(root, sorted([*names, *imported]))) is not None:
         return Folder({}, (fault,))
     sources: dict[str, bytes] = {}
     faults: list[Fault] = []
@@ -62,7 +65,18 @@ def _is_open_to_others(path: str) -> bool:
         found = os.stat(path)
     except OSError:
         return False  # reading it will say what is wrong
-    return bool(found.st_mode & _MAY_WRITE) or found.st_uid not in (0, os.geteuid())
+    if found.st_uid not in (0, os.geteuid()) or found.st_mode & stat.S_IWOTH:
+        return True
+    return bool(found.st_mode & stat.S_IWGRP) and not _is_of_one(found.st_gid, found.st_uid)
+
+
+def _is_of_one(gid: int, uid: int) -> bool:
+    """The group that many systems give each user alone: then an umask of 002 opens nothing to anybody."""
+    try:
+        user, group = pwd.getpwuid(uid), grp.getgrgid(gid)
+    except KeyError:
+        return False
+    return user.pw_gid == gid and group.gr_name == user.pw_name and {*group.gr_mem} <= {user.pw_name}
 
 
 def _bytes_of(root: Path, file: str) -> bytes | Fault:

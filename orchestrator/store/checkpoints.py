@@ -20,7 +20,7 @@ from orchestrator.core.formats import MALFORMED
 from orchestrator.core.names import iso, nearest
 from orchestrator.core.state import State
 from orchestrator.errors import Conflict, StateDamaged, UsageError
-from orchestrator.patterns import expand
+from orchestrator.files.patterns import expand
 from orchestrator.store import sealed
 from orchestrator.store.shape import check_checkpoint
 
@@ -122,15 +122,15 @@ class Vault:
         files, folders = dict[str, tuple[Entry, ...]](), dict[str, tuple[str, ...]]()
         for number, listed in declared.items():
             entries = list[Entry]()
-            found = yield from expand(self.root, listed)
+            paths, folders_now = yield from expand(self.root, listed)
             try:
-                for path in found.files:
+                for path in paths:
                     entries.append((yield from self._taken(path, earlier, draft)))
             except (Conflict, FileNotFoundError):
                 if state.phase(number).attempt == attempts[number]:
                     raise
             files[str(number)] = tuple(entries)
-            folders[str(number)] = tuple(sorted(found.folders))
+            folders[str(number)] = tuple(sorted(folders_now))
         begun = [number for number in declared if state.phase(number).attempt != attempts[number]]
         patterns = dict(made.patterns)
         for number in begun:

@@ -17,7 +17,7 @@ from orchestrator.core.checkpoint import Changes, Checkpoint, Entry
 from orchestrator.core.formats import MALFORMED
 from orchestrator.core.value import Value
 from orchestrator.errors import Refused, StateDamaged, StateUnwritable
-from orchestrator.patterns import DRAFT, expand
+from orchestrator.files.patterns import DRAFT, expand
 from orchestrator.store import sealed
 from orchestrator.store.checkpoints import PLAN, Vault, entry_of
 
@@ -64,11 +64,11 @@ class Plan(Value):
 def survey(root: Path, checkpoint: Checkpoint) -> Generator[None, None, Changes]:
     """What differs now from the checkpoint, in pieces."""
     listed = dict.fromkeys(pattern for one in checkpoint.patterns.values() for pattern in one)
-    found = yield from expand(root, listed)
+    paths, folders_there = yield from expand(root, listed)
     then, now = checkpoint.entries, dict[str, Entry]()
-    for path in found.files:
+    for path in paths:
         now[path] = yield from _as_now(root, path, then.get(path))
-    return values.changes(checkpoint, now, found.folders, _strange(root, checkpoint, now, found.folders))
+    return values.changes(checkpoint, now, folders_there, _strange(root, checkpoint, now, folders_there))
 
 
 def _as_now(root: Path, path: str, then: Entry | None) -> Generator[None, None, Entry]:

@@ -92,6 +92,8 @@ def test_numbers_below_zero_work_wherever_a_number_does(project: Project) -> Non
         {"number": 4, "name": "d", "run": "echo 4 >> ran", "needs": []},
     )
     ran = lambda *words: (project.orch("run", *words).code, sorted(project.lines("ran"), key=int))  # noqa: E731
+    nothing = project.orch("run", "--only", " , ")
+    assert (nothing.code, nothing.err.splitlines()[0]) == (2, "orch: --only: no number is given"), nothing
     assert ran("--only", "3,-1") == (0, ["-1", "3"])
     (project.root / "ran").unlink()
     assert ran("--only", "-1,-8", "--force") == (0, ["-8", "-1"])

@@ -81,6 +81,30 @@ def test_what_is_skipped_is_told_counted_and_needs_a_reason(project: Project, ke
     assert "so it counts as done: by hand" in kept_warm.orch(project, "story", "1").out
 
 
+def test_cancel_says_what_it_waits_for_and_what_had_to_be_killed(project: Project, kept_warm: Warm) -> None:
+    project.settings('kill_grace = "1.5s"\n')
+    project.commands(
+        {"number": 1, "name": "deaf", "needs": [], "run": "trap '' TERM; touch deaf; while :; do sleep 0.1; done"},
+        {"number": 2, "name": "good", "needs": [], "run": "touch good; sleep 1000"},
+    )
+    run = project.start("run")
+    run.until(lambda: (project.root / "deaf").exists() and (project.root / "good").exists())
+    heeded = project.orch("cancel", "2")
+    assert heeded.code == 0 and "killed: it" not in heeded.err, heeded
+    killed = project.orch("cancel", "1")
+    assert killed.code == 1 and killed.out.endswith("; gone\n"), killed
+    assert killed.err == (
+        "orch: being cancelled: 1; what does not end is killed after 1.50s\n"
+        "orch: phase 1: did not heed SIGTERM, and had to be killed\n"
+    )
+    assert run.wait().code == 1
+    phases = project.state()["phases"]
+    assert (phases["1"]["killed"], phases["2"]["killed"]) == (True, False)
+    assert "it had to be killed" in project.orch("story", "1").out
+    assert "it had to be killed" in project.orch("status").out
+    project.assert_nothing_left()
+
+
 def test_the_last_phase_is_skipped_and_the_run_comes_to_its_end(project: Project, kept_warm: Warm) -> None:
     pipeline(project)
     project.commands({"number": 1, "name": "first", "run": "exit 1"})

@@ -84,6 +84,17 @@ def test_a_retry_whose_need_is_done_no_more_waits_for_the_need():
     assert waiting(case) == [(60, 2)]
 
 
+@pytest.mark.parametrize("clock", [0, -100_000, 100_000])
+def test_whoever_sets_the_clock_while_it_waits_moves_it_no_more(clock):
+    case = Case({1: (), 2: (1,)}).given(intended(1), completed(1), intended(2), retrying(2))
+    assert waiting(case) == [(60, 2)]
+    case.clock, case.tick = NOW + clock, 20.0
+    follow(case, ev.PhaseReset(1, "--force"))
+    assert waiting(case) == []
+    follow(case, intended(1, 2), completed(1, 2))
+    assert waiting(case) == [(60, 2)]
+
+
 @pytest.mark.parametrize(
     ("clock", "due_in"),
     [(0, 60), (45, 15), (60, 0), (99999, 0), (-10, 60), (-1e6, 60)],

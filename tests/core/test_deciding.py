@@ -201,7 +201,16 @@ def test_only_who_may_decides():
     assert answered(case, says(case, "approve", by="bob")) == (
         False, "phase 1 is for ann or cid to decide, not for bob",
     )  # fmt: skip
+    assert answered(case, obs.Asked("k", "skip", "bob", 1, "I say so")) == (
+        False, "phase 1 is for ann or cid to decide, not for bob",
+    )  # fmt: skip
     assert answered(case, says(case, "approve", by="cid"))[0]
+
+
+@pytest.mark.parametrize(("by", "accepted"), [("bob", False), ("ann", True)])
+def test_who_may_not_decide_may_not_skip_what_has_not_asked_yet(by, accepted):
+    case = Case({1: (), 2: (1,)}, keys={2: {"approval": Approval(who=("ann",))}}).live(1)
+    assert answered(case, obs.Asked("k", "skip", by, 2, "why not"))[0] == accepted
 
 
 def test_what_was_not_seen_or_is_another_asking_is_refused():

@@ -142,6 +142,17 @@ def test_files_are_listed_by_a_hand():
     assert case.step(found).events[0].kind == "AttemptIntended", "and late"
 
 
+def test_files_that_were_listed_before_what_it_needs_was_reset_count_no_more():
+    case = fanned(Foreach(files="data/*.csv"))
+    case.step(obs.Ended(an(1), FINE))
+    case.step()
+    together = case.step(asked("reset", 1), obs.FilesListed(2, ("data/a.csv",)))
+    assert not case.state.phase(1).is_done and "FannedOut" not in kinds(together)
+    assert "FannedOut" not in kinds(case.step(obs.FilesListed(2, ("data/a.csv",))))
+    case.step(obs.Ended(an(1, 2), FINE))
+    assert case.step().actions == (act.ListFiles(2, "data/*.csv"),)
+
+
 def test_files_that_cannot_be_listed_fail_it():
     case = fanned(Foreach(files="data/*.csv"))
     case.step(obs.Ended(an(1), FINE))

@@ -57,6 +57,7 @@ class Rules(Ledger):
         if self.in_flight is not None and seq == self.seq + 1:
             self.world.operations["unacknowledged, and there"] += 1
             self.acknowledged()
+            self.taken_over = max(self.taken_over, len(self.state.live))  # it is of the life before
         elif self.in_flight is not None:
             self.world.operations["unacknowledged, and not there"] += 1
             self.in_flight = None

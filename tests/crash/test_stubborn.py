@@ -338,7 +338,7 @@ def test_cancel_returns_when_all_are_gone(project: Project, number: int, no_cgro
         words = ["cancel", str(number)] if turn % 2 else ["cancel"]
         cancelled = project.orch(*words)
         left = survivors(project)
-        assert (cancelled.code, left) == (0, []), cancelled
+        assert (cancelled.code, left) == (int("had to be killed" in cancelled.err), []), cancelled
         assert cancelled.out.rstrip().endswith("; gone")
         assert run.wait().code == 1
         assert project.statuses()[number] == "cancelled"
@@ -354,7 +354,8 @@ def test_cancel_without_an_orchestrator_ends_what_its_agent_works_on(project: Pr
     assert project.status()["run"]["state"] == "detached"
     cancelled = project.orch("cancel")
     left = survivors(project)
-    assert (cancelled.code, left) == (0, []), cancelled
+    assert (cancelled.code, left) == (1, []), cancelled
+    assert "phase 1: did not heed SIGTERM, and had to be killed" in cancelled.err
     assert project.statuses()[1] == "cancelled"
     project.assert_nothing_left()
 

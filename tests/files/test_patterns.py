@@ -22,10 +22,10 @@ def root(tmp_path: Path) -> Path:
 
 
 def found(root: Path, *patterns: str) -> list[str]:
-    result: Found = {}
+    result = Found()
     for _ in find(root, patterns, result):
         pass
-    return sorted(result)
+    return sorted(result.files)
 
 
 @pytest.mark.parametrize(

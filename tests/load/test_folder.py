@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import socket
 
 import pytest
@@ -91,10 +93,12 @@ def test_phases_that_is_a_file_or_not_there(tmp_path):
         ("phases", 0o757, "phases/"),
         ("phases/a.toml", 0o664, "phases/a.toml"),
         ("phases/b.py", 0o646, "phases/b.py"),
+        ("phases/_c.py", 0o666, "phases/_c.py"),
     ],
 )
-def test_what_others_may_write_is_refused_unless_trusted(project, path, mode, shown):
-    root = project({"phases/a.toml": GOOD, "phases/b.py": "open('ran', 'w')\n"})
+def test_what_others_may_write_is_refused_unless_trusted(project, path, mode, shown, monkeypatch):
+    monkeypatch.setattr("orchestrator.load.folder._is_of_one", lambda gid, uid: False)
+    root = project({"phases/a.toml": GOOD, "phases/b.py": "open('ran', 'w')\n", "phases/_c.py": ""})
     (root / path).chmod(mode)
     hint = "chmod -R go-w phases (or chown), or set trust = true in orch.toml"
     found = load(root, load_timeout=20, trust=False, cache=None)
@@ -103,6 +107,33 @@ def test_what_others_may_write_is_refused_unless_trusted(project, path, mode, sh
     ]
     assert not (root / "ran").exists() and found.specs == ()
     assert told(root, trust=True) == []
+
+
+@pytest.mark.parametrize(
+    ("group", "is_open"),
+    [(("ann", "x", 5, []), False), (("ann", "x", 5, ["ann"]), False), (("ann", "x", 5, ["bob"]), True),
+     (("staff", "x", 5, []), True), (None, True)],
+)  # fmt: skip
+def test_a_group_that_only_the_owner_is_in_counts_as_the_owner(project, monkeypatch, group, is_open):
+    """As an umask of 002 leaves it."""
+
+    def known(gid):
+        if group is None:
+            raise KeyError(gid)
+        return grp.struct_group(group)
+
+    monkeypatch.setattr(pwd, "getpwuid", lambda uid: pwd.struct_passwd(("ann", "x", uid, 5, "", "/", "/bin/sh")))
+    monkeypatch.setattr(grp, "getgrgid", known)
+    root = project({"phases/a.toml": GOOD})
+    real = os.stat
+
+    def of_group(path, *args, **how):
+        found = real(path, *args, **how)
+        return os.stat_result((*found[:5], 5, *found[6:])) if str(path).endswith("a.toml") else found
+
+    monkeypatch.setattr(os, "stat", of_group)
+    (root / "phases/a.toml").chmod(0o664)
+    assert bool(told(root)) == is_open
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from orchestrator.patterns import expand
+from orchestrator.files.patterns import Found, expand, find
 from tests.store.given import end_of
 
 
@@ -38,23 +38,24 @@ def found(root, *patterns):
         ("**/*.csv", ["c.csv", "data/d.csv"]),
         ("out/*/er", ["out/deep/er/b.txt"]),
         ("*/state.json", []),
+        ("**/system/state.json", []),
         ("missing", []),
         ("out/[ab].txt", ["out/a.txt"]),
     ],
 )
 def test_what_a_pattern_means(root, pattern, files):
-    assert found(root, pattern).files == files
+    assert found(root, pattern)[0] == files
 
 
 def test_folders_come_with_those_that_they_are_in(root):
-    assert found(root, "out/deep").folders == {"out", "out/deep", "out/deep/er"}
-    assert found(root, "out").folders == {"out", "out/deep", "out/deep/er", "out/empty"}
-    assert found(root, "out/empty/*.txt").folders == {"out", "out/empty"}, "declared, though nothing is in it"
-    assert found(root, "nowhere/*.txt").folders == set()
+    assert found(root, "out/deep")[1] == {"out", "out/deep", "out/deep/er"}
+    assert found(root, "out")[1] == {"out", "out/deep", "out/deep/er", "out/empty"}
+    assert found(root, "out/empty/*.txt")[1] == {"out", "out/empty"}, "declared, though nothing is in it"
+    assert found(root, "nowhere/*.txt")[1] == set()
 
 
 def test_several_mean_each_file_once(root):
-    assert found(root, "out/*.txt", "out/a.txt", "c.csv").files == ["c.csv", "out/a.txt"]
+    assert found(root, "out/*.txt", "out/a.txt", "c.csv")[0] == ["c.csv", "out/a.txt"]
 
 
 def test_what_holds_nothing_and_what_is_ours_is_left_out(root):
@@ -63,12 +64,34 @@ def test_what_holds_nothing_and_what_is_ours_is_left_out(root):
     os.symlink("nowhere", root / "out" / "link")
     os.symlink("deep", root / "out" / "to")
     files = ["out/.hidden", "out/a.txt", "out/deep/er/b.txt", "out/link", "out/to"]
-    assert found(root, "out").files == files
-    assert found(root, "*").files == ["c.csv", "data/d.csv", *files]
+    assert found(root, "out")[0] == files
+    assert found(root, "*")[0] == ["c.csv", "data/d.csv", *files]
 
 
 def test_a_folder_may_lie_elsewhere(root, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     (elsewhere / "big").write_text("x")
     os.symlink(elsewhere, root / "store")
-    assert found(root, "store").files == ["store/big"]
+    assert found(root, "store")[0] == ["store/big"]
+
+
+def test_what_may_not_be_looked_at_is_not_left_out_in_silence(root, monkeypatch):
+    look = os.scandir
+
+    def refused(path):
+        if str(path).endswith("er"):
+            raise PermissionError(13, "Permission denied", path)
+        return look(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    with pytest.raises(PermissionError, match="Permission denied"):
+        found(root, "out")
+
+
+def test_what_python_compiled_is_copied_like_any_file(root):
+    (root / "out" / "__pycache__").mkdir()
+    (root / "out" / "__pycache__" / "x.pyc").write_text("x")
+    assert "out/__pycache__/x.pyc" in found(root, "out")[0]
+    everything = Found()
+    list(find(root, ["out"], everything))
+    assert "out/__pycache__/x.pyc" not in everything.files
