@@ -419,3 +419,16 @@ def test_another_value_in_the_place_of_one_that_was_skipped_is_run():
     fan.run(fails="b")
     fan.having("a", "b", "d")
     assert fan.run(asked("skip", item(1, 2)).replace(why="not today"), run_asked()) == ["b", "d"]
+
+
+def test_what_an_older_orch_has_begun_goes_on_with_what_is_left():
+    case = Case({1: ()}, jobs=9, keys={1: {"foreach": Foreach(("a", "b")), "cache": True, "retries": 0}})
+    case.given(ev.FannedOut(1, ("a", "b")))
+    for place in range(2):
+        case.given(ev.AttemptIntended(item(1, place), 1, "a1", "2:" + "0" * 32))
+    case.step(obs.Ended(an(item(1, 0)), FINE), obs.Ended(an(item(1, 1)), failing("FAILED")))
+    case.step()
+    case.step(run_asked())
+    assert begun(case.step()) == ["1[1]"]
+    case.step(obs.Ended(an(item(1, 1), 2), FINE))
+    assert case.step().events[0].result == [{"n": 1}] * 2 and not case.plan.is_judged(1, case.state.phase(1))
