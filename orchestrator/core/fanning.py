@@ -167,6 +167,6 @@ def missed_items(draft: Draft, number: int, *, by_hand: bool = False) -> tuple[i
 
 def relists(draft: Draft, number: int) -> bool:
     """Whether another call finds the items of this phase anew, as something may have been mended since."""
-    if not draft.plan.keeps_items(number) or draft.phase(number).items is None:
-        return False
+    if not draft.plan.keeps_items(number) or not draft.phase(number).keys:
+        return False  # an older orch, or another definition, has given its items no keys: what is done stays so
     return missed_items(draft, number) is not None and not live_items(draft, number)

@@ -123,7 +123,7 @@ class State:
         """Who was done before, under the same key, is done; what was begun in the same place goes on."""
         before = self.items_of(event.number)
         for place, phase in enumerate(carried(before, old, event.keys).states):
-            if phase != _BLANK:
+            if place in before or phase != _BLANK:
                 self._put(item(event.number, place), phase)
         for place in before.keys() - range(len(event.keys)):
             self._put(item(event.number, place), bare(before[place]))

@@ -228,5 +228,5 @@ def test_completion_knows_the_parameters_of_a_run(project: Project) -> None:
     asked = SimpleNamespace(params={"project": project.root})
     assert params(asked, "") == [("mode=", '"full"'), ("year=", "2024")]  # type: ignore[arg-type]
     assert params(asked, "y") == [("year=", "2024")]  # type: ignore[arg-type]
-    project.settings("[params]\nyear = [1]\n")
+    project.settings("[params]\nyear = [[1]]\n")
     assert params(asked, "") == [], "who presses a key is not told of faults"  # type: ignore[arg-type]

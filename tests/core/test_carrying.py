@@ -378,3 +378,57 @@ def test_a_parameter_that_is_no_list_fails_it_and_says_what_it_is(names, why):
     fan = Fan(params={"names": names} if names is not None else {"other": 1})
     fan.run()
     assert fan.case.state.phase(1).errors[-1]["message"] == f"it cannot fan out: params['names'] is no list: {why}"
+
+
+def test_a_success_stands_for_one_item_only():
+    fan = Fan("x", "y", "a")
+    fan.run()
+    assert fan.new_run("a", "a") == ["a"] and fan.result == ["A", "A"]
+
+
+def test_an_item_that_a_person_has_skipped_stays_so():
+    fan = Fan("a", "b", "c", fail_fast=True, max_parallel=1)
+    fan.run(fails="b")
+    assert fan.run(asked("skip", item(1, 2)).replace(why="not today"), run_asked()) == ["b"]
+    assert fan.result == ["A", "B", None]
+
+
+def test_outputs_that_were_changed_within_the_run_keep_nothing():
+    fan = OfFiles({"data/a": "1", "data/b": "1"}, outputs=("out",))
+    fan.material = fan.material.replace(outputs="made")
+    fan.run()
+    fan.material = fan.material.replace(outputs="by hand")
+    fan.case.step(run_asked())
+    assert fan.run(obs.Measured(1, fan.material)) == ["data/a", "data/b"]
+
+
+def test_while_files_are_looked_at_the_loop_sleeps():
+    fan = OfFiles({"data/a": "1"}, outputs=("out",))
+    fan.case.step()
+    assert fan.case.agenda.looking == {1} and fan.case.wake() > 0
+    fan.case.step(obs.Measured(1, fan.material))
+    fan.case.step()
+    fan.case.step(obs.Ended(an(item(1, 0)), FINE))
+    assert fan.case.wake() == 0
+    assert fan.case.step().actions == (act.Measure(1, (), ("out",), ended=True),)
+    assert fan.case.agenda.to_gather == {1} and fan.case.wake() > 0
+
+
+def test_another_value_in_the_place_of_one_that_was_skipped_is_run():
+    fan = Fan("a", "b", "c", fail_fast=True, max_parallel=1)
+    fan.run(fails="b")
+    fan.having("a", "b", "d")
+    assert fan.run(asked("skip", item(1, 2)).replace(why="not today"), run_asked()) == ["b", "d"]
+
+
+def test_what_an_older_orch_has_begun_goes_on_with_what_is_left():
+    case = Case({1: ()}, jobs=9, keys={1: {"foreach": Foreach(("a", "b")), "cache": True, "retries": 0}})
+    case.given(ev.FannedOut(1, ("a", "b")))
+    for place in range(2):
+        case.given(ev.AttemptIntended(item(1, place), 1, "a1", "2:" + "0" * 32))
+    case.step(obs.Ended(an(item(1, 0)), FINE), obs.Ended(an(item(1, 1)), failing("FAILED")))
+    case.step()
+    case.step(run_asked())
+    assert begun(case.step()) == ["1[1]"]
+    case.step(obs.Ended(an(item(1, 1), 2), FINE))
+    assert case.step().events[0].result == [{"n": 1}] * 2 and not case.plan.is_judged(1, case.state.phase(1))
