@@ -162,8 +162,11 @@ class Draft:
         return chosen
 
     def is_held(self, number: int) -> bool:
-        """An item of a phase that ceased to wait for it in this very decision."""
-        return isinstance(number, Item) and self.phase(number.phase).status != PENDING
+        """An item of a phase that in this very decision ceased to wait for it, or does not know it any more."""
+        if not isinstance(number, Item):
+            return False
+        before, now = self.state.phase(number.phase), self.phase(number.phase)
+        return now.status != PENDING or now.items is not before.items
 
     def changed(self) -> list[PhaseState]:
         return [*self._changed.values()]

@@ -354,3 +354,13 @@ def test_what_is_waited_for_is_not_waited_for_longer_because_something_fans_out(
     case.step()
     assert case.plan.items and case.agenda.waiting[0] == (due, 3)
     assert case.agenda.watches[4].strikes_at == nets
+
+
+def test_an_item_whose_retry_is_due_is_not_begun_when_its_phase_is_reset():
+    case = spread(retries=3)
+    case.step()
+    case.step(*ended(0, of=2, how=failing()))
+    due = case.state.phase(item(2, 0)).retry_delay_seconds or 0.0
+    case.step(*ended(1, 2, of=2))
+    together = case.step(asked("reset", 2), after=due + 1.0)
+    assert "PhaseReset" in kinds(together) and not begun(together)
