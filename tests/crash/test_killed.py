@@ -252,18 +252,19 @@ OTHERS = (("run",), ("run", "--new"), ("recover",), ("retry", "1"), ("cancel",),
 @pytest.mark.timeout(60 + RANDOM_KILLS)
 def test_two_that_write_and_one_that_reads_while_both_are_killed_at_random(project: Project, warm: Warm) -> None:
     """Nothing that was decided is lost, whoever decided it."""
-    chance, hit, last = seeded(), 0, 0
+    chance, hit, last, pace = seeded(), 0, 0, 0.25
     project.commands(*({"number": number, "run": f"echo {number} >> ran"} for number in range(1, 7)))
     with Looker(project.system / "state.json") as looker:
         for _ in range(RANDOM_KILLS):
             writers = [warm.start(project, "run", "--new"), warm.start(project, *chance.choice(OTHERS))]
             for writer in chance.sample(writers, 2):
-                time.sleep(chance.uniform(0.0, 0.25))
+                time.sleep(chance.uniform(0.0, pace))
                 hit += not writer.is_over
                 writer.kill()
                 assert "Traceback" not in writer.text
             seq = read_state(project.system, verify=True).position.seq
             assert seq >= last
+            pace = max(0.25, pace / 2) if seq > last + 2 else min(2 * pace, 4.0)  # as far as they come on this machine
             last = seq
     print(f"{hit} of {2 * RANDOM_KILLS} killed while they ran, {last} decisions, {looker.looks} looks")
     assert hit > RANDOM_KILLS and last > RANDOM_KILLS
