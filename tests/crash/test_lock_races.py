@@ -26,8 +26,8 @@ from tests.store.given import Holding
 __all__ = ["warm"]
 
 WRITERS, INCREMENTS = 8, times(2_000, 50_000)
-RECOVERIES = times(10, 50)
-ASKS = times(10, 50)
+RECOVERIES = times(6, 50)
+ASKS = times(6, 50)
 
 # Each reads, lets others have a go, and writes: without a lock updates are lost.
 COUNT = """
