@@ -350,7 +350,7 @@ class Project:
             return True
         return f"ORCH_PROJECT={root}".encode() in _read(f"/proc/{pid}/environ").split(b"\0")
 
-    def assert_nothing_left(self, seconds: float = 5.0) -> None:
+    def assert_nothing_left(self, seconds: float = 15.0) -> None:
         """Agent and template need a moment to leave after the last attempt; whoever forks on is looked for again."""
         until, clean = time.monotonic() + seconds, 0
         while clean < 3:
@@ -365,13 +365,13 @@ class Project:
         for started in self._started:
             started.end()
         named, now = list[str](), time.monotonic()
-        while (left := self.processes()) and time.monotonic() < now + 15:
-            for pid in left if time.monotonic() > now + 5 else []:
+        while (left := self.processes()) and time.monotonic() < now + 25:
+            for pid in left if time.monotonic() > now + 10 else []:
                 who = process.identity(pid)
                 if who is not None:
                     named.append(f"{pid} {_command(pid)!r}")
                     process.send(who, signal.SIGSTOP)  # one that forks is not to go on with it while others are ended
-            for pid in left if time.monotonic() > now + 5 else []:
+            for pid in left if time.monotonic() > now + 10 else []:
                 who = process.identity(pid)
                 if who is not None:
                     process.send(who, signal.SIGKILL)

@@ -101,5 +101,5 @@ def test_the_cost_is_in_proportion(shape: str) -> None:
         assert list(clashes(specs)) == []
         return time.process_time() - begun
 
-    few, lots = (min(seconds(many) for _ in range(2)) for many in (500, 2000))
+    few, lots = (min(seconds(many) for _ in range(4)) for many in (500, 2000))
     assert lots < 9 * max(few, 0.005), (few, lots)
