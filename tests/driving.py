@@ -185,7 +185,7 @@ class Terminal(Started):
         self.close()
 
 
-_AT_START = ("PYTHON", "LANG", "LC_")  # what Python looks at only when it starts
+_AT_START = ("PYTHON", "LANG", "LC_", "LD_")  # what is looked at only when a process starts
 
 
 class Project:
