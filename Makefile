@@ -44,7 +44,7 @@ run: .venv/ready-to-run
 	@.venv/bin/orch run --from -8 --to 15
 
 test: .venv/ready-to-test
-	@$(PYTEST) -n $(WORKERS) --maxprocesses=6 $(if $(K),-k '$(K)') $(T)
+	@$(PYTEST) -n $(WORKERS) --maxprocesses=6 --dist worksteal $(if $(K),-k '$(K)') $(T)
 
 core: .venv/ready-to-test
 	@$(PYTEST) -n 0 $(if $(K),-k '$(K)') tests/core

@@ -19,6 +19,18 @@ LIBC = ctypes.CDLL(None)
 settings.register_profile("orch", deadline=None, derandomize=not TIMES)
 settings.load_profile("orch")
 
+# Nobody else has anything to do any more while one of these is the last.
+LONGEST = (
+    "test_a_run_of_all_ends_well_and_leaves_nothing_behind", "test_every_rule_holds_whatever_fails",
+    "test_what_is_run_again_although_it_has_not_changed_is_seen",
+    "test_nothing_grows_and_nothing_is_lost_however_long_it_goes_on",
+    "test_whatever_a_power_cut_leaves_of_a_store_is_gone_on_from", "test_lost_at_any_moment",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: getattr(item, "originalname", "") not in LONGEST)
+
 
 @pytest.fixture(autouse=True)
 def _no_heirs() -> Iterator[None]:

@@ -12,17 +12,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator
-from functools import cache
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast
 
 import pytest
 
-import orchestrator
 from orchestrator import process
+from tests import warm
+from tests.warm import PACKAGE, Forked
 
-PACKAGE = str(Path(orchestrator.__file__).resolve().parents[1])
 ORCH = (sys.executable, "-m", "orchestrator.cli")
 TIMES = int(os.environ.get("ORCH_TEST_TIMES", "0"))  # how often the long loops go round; 0: the short form
 SEED = os.environ.get("ORCH_TEST_SEED")
@@ -93,12 +92,9 @@ class Used(NamedTuple):
 class Started:
     """orch in the background, its output in files: no pipe that a test would have to empty."""
 
-    def __init__(self, argv: tuple[str, ...], cwd: Path, environ: dict[str, str], folder: Path, **how: Any) -> None:
-        self._out, self._err = folder / f"out-{time.monotonic_ns()}", folder / f"err-{time.monotonic_ns()}"
-        with open(self._out, "wb") as out, open(self._err, "wb") as err:
-            how = {"stdin": subprocess.DEVNULL, "stdout": out, "stderr": err, **how}
-            self.popen = subprocess.Popen(argv, cwd=cwd, env=environ, **how)
-        self.pid = self.popen.pid
+    def __init__(self, popen: subprocess.Popen[bytes] | Forked, out: Path, err: Path) -> None:
+        self.popen, self._out, self._err = popen, out, err
+        self.pid = popen.pid
 
     @property
     def out(self) -> str:
@@ -107,6 +103,15 @@ class Started:
     @property
     def err(self) -> str:
         return self._err.read_text()
+
+    @property
+    def text(self) -> str:
+        return self.out + self.err
+
+    @property
+    def processor_seconds(self) -> float:
+        assert isinstance(self.popen, Forked)
+        return self.popen.processor_seconds
 
     @property
     def is_over(self) -> bool:
@@ -146,10 +151,13 @@ class Started:
 class Terminal(Started):
     """The same with a terminal of its own; what it shows is read from there."""
 
-    def __init__(self, argv: tuple[str, ...], cwd: Path, environ: dict[str, str], folder: Path) -> None:
+    def __init__(self, argv: tuple[str, ...], cwd: Path, environ: dict[str, str]) -> None:
         self._master, slave = os.openpty()
         self._shown = bytearray()
-        super().__init__((*ON_TERMINAL, *argv), cwd, environ, folder, stdin=slave, stdout=slave, stderr=slave)
+        popen = subprocess.Popen(
+            (*ON_TERMINAL, *argv), cwd=cwd, env=environ, stdin=slave, stdout=slave, stderr=slave
+        )  # fmt: skip
+        super().__init__(popen, Path(os.devnull), Path(os.devnull))
         os.close(slave)
 
     @property
@@ -177,15 +185,7 @@ class Terminal(Started):
         self.close()
 
 
-_AT_START = ("PYTHON", "LANG", "LC_")  # what Python looks at only when it starts
-
-
-@cache
-def _warm() -> Any:
-    """One for all tests of this process; it ends with it."""
-    from tests.crash.warm import Warm
-
-    return Warm()
+_AT_START = ("PYTHON", "LANG", "LC_", "LD_")  # what is looked at only when a process starts
 
 
 class Project:
@@ -231,7 +231,7 @@ class Project:
     ) -> Ended:  # fmt: skip
         """Runs to its end: in a fork of a process that has all loaded, unless it matters how it starts."""
         if not (before or how or any(name.startswith(_AT_START) for name in env or ())):
-            return _warm().begin(words, cwd or self.root, self.environ(**(env or {})), self.scratch).wait(seconds)
+            return self._forked(words, cwd or self.root, env).wait(seconds)
         return self.cold(*words, env=env, cwd=cwd, before=before, seconds=seconds, **how)
 
     def cold(
@@ -246,15 +246,33 @@ class Project:
         )  # fmt: skip
         return Ended(ended.returncode, ended.stdout.decode(), ended.stderr.decode())
 
-    def start(
-        self, *words: str, env: dict[str, str] | None = None, argv: tuple[str, ...] = ORCH, **how: Any
-    ) -> Started:
-        started = Started((*argv, *words), self.root, self.environ(**(env or {})), self.scratch, **how)
+    def start(self, *words: str, env: dict[str, str] | None = None, argv: tuple[str, ...] = (), **how: Any) -> Started:
+        """In the background: forked, too, unless it matters how it starts (`argv`: how)."""
+        if not (argv or how or any(name.startswith(_AT_START) for name in env or ())):
+            started = self._forked(words, self.root, env)
+        else:
+            out, err = self._outputs()
+            with open(out, "wb") as to, open(err, "wb") as said:
+                how = {"stdin": subprocess.DEVNULL, "stdout": to, "stderr": said, **how}
+                environ = self.environ(**(env or {}))
+                started = Started(
+                    subprocess.Popen((*(argv or ORCH), *words), cwd=self.root, env=environ, **how), out, err
+                )
         self._started.append(started)
         return started
 
+    def _forked(self, words: Sequence[str], cwd: Path, env: dict[str, str] | None) -> Started:
+        out, err = self._outputs()
+        return Started(warm.warm().fork(words, cwd, self.environ(**(env or {})), out, err), out, err)
+
+    def _outputs(self) -> tuple[Path, Path]:
+        out, err = (self.scratch / f"{name}-{time.monotonic_ns()}" for name in ("out", "err"))
+        out.touch()
+        err.touch()
+        return out, err
+
     def terminal(self, *words: str, env: dict[str, str] | None = None) -> Terminal:
-        started = Terminal((*ORCH, *words), self.root, self.environ(**(env or {})), self.scratch)
+        started = Terminal((*ORCH, *words), self.root, self.environ(**(env or {})))
         self._started.append(started)
         return started
 
@@ -339,7 +357,7 @@ class Project:
             for who in everybody:
                 process.send(who, number)  # one that was about to end anyway is gone by now
 
-    def assert_nothing_left(self, seconds: float = 5.0) -> None:
+    def assert_nothing_left(self, seconds: float = 15.0) -> None:
         """Agent and template need a moment to leave after the last attempt; whoever forks on is looked for again."""
         until, clean = time.monotonic() + seconds, 0
         while clean < 3:
@@ -354,13 +372,13 @@ class Project:
         for started in self._started:
             started.end()
         named, now = list[str](), time.monotonic()
-        while (left := self.processes()) and time.monotonic() < now + 15:
-            for pid in left if time.monotonic() > now + 5 else []:
+        while (left := self.processes()) and time.monotonic() < now + 25:
+            for pid in left if time.monotonic() > now + 10 else []:
                 who = process.identity(pid)
                 if who is not None:
                     named.append(f"{pid} {_command(pid)!r}")
                     process.send(who, signal.SIGSTOP)  # one that forks is not to go on with it while others are ended
-            for pid in left if time.monotonic() > now + 5 else []:
+            for pid in left if time.monotonic() > now + 10 else []:
                 who = process.identity(pid)
                 if who is not None:
                     process.send(who, signal.SIGKILL)

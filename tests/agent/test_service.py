@@ -97,9 +97,9 @@ def test_an_outcome_that_the_owner_does_not_take_is_written_and_removed_when_tak
     what = order(1)
     agent.owner.start(what)
     agent.owner.outcome(what, take=False)
-    wait_for(lambda: outcomes(agent), 5)
+    wait_for(lambda: outcomes(agent))
     agent.owner.put("taken", attempt=what.attempt.key)
-    wait_for(lambda: not outcomes(agent), 5)
+    wait_for(lambda: not outcomes(agent))
     agent.owner.close()
     agent.await_end()
     assert not agent.folder.exists()
@@ -252,7 +252,7 @@ def test_told_to_end_it_ends_its_work_and_says_so(agent: Driven) -> None:
     outcome = agent.owner.outcome(what, take=False)
     assert outcome.kind == "lost"
     assert failure_of(outcome).code == "INTERRUPTED"
-    agent.await_end(10)
+    agent.await_end()
     assert process.entry_of(pid) is None
     assert set(outcomes(agent)) == {"3.1.json"}
 

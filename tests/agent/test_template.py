@@ -277,7 +277,7 @@ def test_the_attempt_is_found_by_its_environment(scene: Scene) -> None:
     assert entry is not None
     assert (entry.parent, entry.session) == (scene.agent.pid, pid)
     os.kill(scene.agent.pid, signal.SIGKILL)
-    wait_for(lambda: process.entry_of(pid) is None or process.entry_of(pid).is_over, 5)  # type: ignore[union-attr]
+    wait_for(lambda: process.entry_of(pid) is None or process.entry_of(pid).is_over)  # type: ignore[union-attr]
 
 
 def test_a_file_that_changed_since_is_refused(scene: Scene) -> None:
@@ -334,7 +334,7 @@ def test_what_imports_print_is_kept_apart(scene: Scene) -> None:
     scene.start({"p03.py": "print('while importing')\n" + GOOD})
     outcome = scene.run()
     assert outcome.tail == ()
-    wait_for(lambda: (scene.agent.folder / "import.log").read_text() == "while importing\n", 5)
+    wait_for(lambda: (scene.agent.folder / "import.log").read_text() == "while importing\n")
 
 
 def test_a_template_that_is_killed_is_made_again(scene: Scene) -> None:

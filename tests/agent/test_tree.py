@@ -12,9 +12,10 @@ import pytest
 
 from orchestrator import process
 from tests.agent.driving import Driven, order, wait_for
+from tests.driving import times
 
 TIMEOUT, GRACE = 0.4, 0.3
-ROUNDS = int(os.environ.get("STUBBORN_ROUNDS", "3"))
+ROUNDS = times(1, 20)
 
 PYTHON = f"{sys.executable} -I -S -c"
 CHAIN = """

@@ -4,27 +4,19 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.crash.warm import Warm
 from tests.driving import FAST, Ended, Project
 
 Orch = Callable[..., Ended]
 
 
-@pytest.fixture(scope="module")
-def warmed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warm]:
-    made = Warm()
-    yield made
-    made.end()
-
-
 @pytest.fixture
-def orch(project: Project, warmed: Warm) -> Orch:
-    return lambda *words: warmed.orch(project, *words)
+def orch(project: Project) -> Orch:
+    return project.orch
 
 
 HALF = """

@@ -71,7 +71,7 @@ def test_twice_insists(project: Project) -> None:
     time.sleep(0.3)
     assert not run.is_over
     run.send(signal.SIGINT)
-    assert run.wait(15).code == 130
+    assert run.wait().code == 130
     project.assert_nothing_left()
     assert project.statuses() == {1: "cancelled", 2: "pending"}
 
@@ -97,7 +97,7 @@ def test_ctrl_c_twice_on_a_terminal(project: Project) -> None:
     run.type(b"\x03")
     run.wait_for("once more")
     run.type(b"\x03")
-    assert run.wait(15).code == 130
+    assert run.wait().code == 130
     project.assert_nothing_left()
 
 

@@ -104,7 +104,7 @@ def test_a_deadline_outlives_orch_and_whoever_looks_or_runs_next_carries_it_out(
 ) -> None:
     pipeline(project, {"deadline": "0.3s"})
     assert kept_warm.orch(project, "run", "-q").code == 3
-    time.sleep(0.4)
+    time.sleep(0.4)  # a deadline of the wall clock: nothing but time makes it pass
     shown = kept_warm.orch(project, "status").out
     assert "failed        REJECTED: rejected by its deadline: nobody decided until" in shown
     assert "as recovery would write it" in shown and project.state()["phases"]["1"]["status"] == "awaiting_approval"

@@ -26,6 +26,7 @@ def finished(project: Project) -> None:
     project.file("phases/p2.py", MARKER.format(root=project.root))
     assert project.orch("run").code == 0
     (project.root / "imported").unlink()
+    wait_for(lambda: not any((project.system / "agents").iterdir()), why="its agent leaves a moment after it")
 
 
 READERS = (

@@ -222,7 +222,7 @@ def _value(chance: random.Random, depth: int) -> str:
 
 @pytest.mark.timeout(600)
 def test_what_dice_write_gives_definitions_or_faults(tmp_path_factory: pytest.TempPathFactory) -> None:
-    chance, root, many = seeded(), _root(tmp_path_factory), times(1350, 70_000)
+    chance, root, many = seeded(), _root(tmp_path_factory), times(700, 70_000)
     keys = [*sorted(_READ), "run", "number", "number", "run"]
     head = ["[[phase]]", "[[phase]]", "[phase]", "[[phase]", "[phase.env]", "[phase.retry.TRANSIENT]", "", "# x"]
     fine = 0
@@ -384,7 +384,7 @@ def shown(root: Path, seen: Counter[str]) -> None:
         seen["refused"] += 1
 
 
-DOCUMENTS = times(5000, 100_000)
+DOCUMENTS = times(2500, 100_000)
 
 
 @pytest.mark.timeout(600)
@@ -599,7 +599,7 @@ def test_every_mistake_at_the_command_line_is_answered(
     assert codes[2] > 50 and codes[0] > 3
 
 
-LINES = times(1000, 20_000)
+LINES = times(500, 20_000)
 
 
 @pytest.mark.timeout(120 + LINES // 20)

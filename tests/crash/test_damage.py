@@ -23,8 +23,8 @@ from tests.core.given import completed, failed, intended
 from tests.driving import TIMES, Ended, Project, seeded, times
 from tests.store.given import commit_all, decision, opening, seen, store_of, turns
 
-FLIPS = times(2000, 50_000)
-KINDS = times(400, 10_000)  # of the other kinds of damage
+FLIPS = times(1000, 50_000)
+KINDS = times(200, 10_000)  # of the other kinds of damage
 REPAIRED_EVERY = 25
 PHASES = 4
 
@@ -339,7 +339,7 @@ def copy_of(system: Path, to: Path) -> None:
     shutil.copytree(system, to, symlinks=True, ignore=lambda _, names: [n for n in names if n in ("bell", "s", "sock")])
 
 
-CASES = times(60, 1500)
+CASES = times(40, 1500)
 
 
 @pytest.mark.timeout(60 + CASES)

@@ -22,14 +22,21 @@ def pipeline(project: Project) -> None:
     project.commands(
         {"number": 1, "name": "short", "run": "until test -e two; do sleep 0.02; done; echo 1 >> ran", "needs": []},
         {"number": 2, "name": "long", "needs": [],
-         "run": "echo begin 2 >> ran; touch two; until test -e go; do sleep 0.05; done; echo end 2 >> ran"},
+         "run": "echo begin 2 >> ran; until test -e go; do sleep 0.05; done; echo end 2 >> ran"},
         {"number": 3, "name": "after", "run": "echo 3 >> ran", "needs": [1, 2]},
     )  # fmt: skip
+
+
+def let_the_first_end(project: Project, run: Started) -> None:
+    """Once it is written down that 2 runs, and as whom: a loop that hangs writes nothing more."""
+    run.until(lambda: project.phases().get(2, {}).get("step") == "running")
+    project.file("two", "")
 
 
 def hang(project: Project, before: tuple[str, ...] = ()) -> Started:
     pipeline(project)
     run = project.start("run", argv=(*before, *HANGING))
+    let_the_first_end(project, run)
     run.wait_for("hangs now")
     return run
 
@@ -40,9 +47,7 @@ def test_one_that_hangs_is_taken_over_by_the_next_run(project: Project) -> None:
     assert patient.code == 75, patient
     wait_for(lambda: project.status()["run"]["hung"])
     assert "its loop hangs: the next `orch run` or `orch recover` ends it and takes over" in project.orch("status").out
-    agents = project.agents()
-    (long,) = [pid for pid in project.workers() if (it := process.entry_of(pid)) is not None and it.parent in agents]
-    before = process.identity(long)
+    before = process.identity(project.state()["phases"]["2"]["pid"])
     run = project.start("run")
     assert hung.wait().code == -signal.SIGKILL  # its loop was asked, and could not hear it
     run.wait_for("goes on")
@@ -87,6 +92,7 @@ def test_one_that_heeds_no_sigterm_is_killed(project: Project) -> None:
 def test_one_that_was_stopped_is_named_and_goes_on_when_it_may(project: Project) -> None:
     pipeline(project)
     run = project.start("run")
+    let_the_first_end(project, run)
     run.until(lambda: project.statuses() == {1: "completed", 2: "in_progress", 3: "pending"})
     run.send(signal.SIGSTOP)
     run.until(lambda: project.status()["run"]["stopped"])

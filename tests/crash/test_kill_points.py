@@ -10,10 +10,10 @@ from tests.crash.injecting import KILL, Fault, spread
 from tests.crash.scenes import BY_NAME, SCENES, Copies, Scene, check_after_cut, check_goes_on, in_memory
 from tests.driving import TIMES, seeded, times
 
-EACH = 30  # points of a scene in the short form
+EACH = 14  # points of a scene in the short form
 AGAIN = [scene.name for scene in SCENES if scene.name.startswith("recover")]
-FIRST = times(10, 1000)  # points of a recovery that are cut, each followed by some of the next
-SECOND = times(4, 5)
+FIRST = times(6, 1000)  # points of a recovery that are cut, each followed by some of the next
+SECOND = times(3, 5)
 BY_COMMAND = 8  # after so many cuts the reader is `orch status` itself, a process of its own
 
 
@@ -57,4 +57,4 @@ def test_killed_in_recovery_and_in_the_recovery_of_that(name: str) -> None:
                         check_goes_on(again, scene, check_after_cut(again, scene, done))
                 left.forget()
     print(f"{name}: {count} points, {pairs} pairs")
-    assert pairs >= times(100, 400) / len(AGAIN), pairs
+    assert pairs >= times(45, 400) / len(AGAIN), pairs

@@ -20,7 +20,7 @@ __all__ = ["warm"]
 
 PHASES = 60
 KILLS = times(5, 25)
-RANDOM_KILLS = times(50, 1000)  # of two commands each
+RANDOM_KILLS = times(30, 1000)  # of two commands each
 PACE = 0.6 if TIMES else 0.25  # seconds that a phase takes
 PYTHON = f"""
 import os, time
@@ -239,20 +239,23 @@ OTHERS = (("run",), ("run", "--new"), ("recover",), ("retry", "1"), ("cancel",),
 @pytest.mark.timeout(60 + RANDOM_KILLS)
 def test_two_that_write_and_one_that_reads_while_both_are_killed_at_random(project: Project, warm: Warm) -> None:
     """Nothing that was decided is lost, whoever decided it."""
-    chance, hit, last = seeded(), 0, 0
+    chance, hit, last, pace, turns = seeded(), 0, 0, 0.25, 0
     project.commands(*({"number": number, "run": f"echo {number} >> ran"} for number in range(1, 7)))
     with Looker(project.system / "state.json") as looker:
-        for _ in range(RANDOM_KILLS):
+        # Until enough was cut and enough was decided, however fast this machine is just now; the pace follows it.
+        while turns < RANDOM_KILLS or (min(hit, last) <= RANDOM_KILLS and turns < 4 * RANDOM_KILLS):
+            turns, before = turns + 1, hit
             writers = [warm.start(project, "run", "--new"), warm.start(project, *chance.choice(OTHERS))]
             for writer in chance.sample(writers, 2):
-                time.sleep(chance.uniform(0.0, 0.25))
+                time.sleep(chance.uniform(0.0, pace))
                 hit += not writer.is_over
                 writer.kill()
                 assert "Traceback" not in writer.text
             seq = read_state(project.system, verify=True).position.seq
             assert seq >= last
+            pace = min(1.5 * pace, 4.0) if seq <= last + 1 else pace / 1.5 if hit == before else pace
             last = seq
-    print(f"{hit} of {2 * RANDOM_KILLS} killed while they ran, {last} decisions, {looker.looks} looks")
+    print(f"{hit} of {2 * turns} killed while they ran, {last} decisions, {looker.looks} looks")
     assert hit > RANDOM_KILLS and last > RANDOM_KILLS
     assert not looker.faults
     ended = warm.orch(project, "run", "--new")

@@ -26,8 +26,8 @@ from tests.store.given import Holding
 __all__ = ["warm"]
 
 WRITERS, INCREMENTS = 8, times(2_000, 50_000)
-RECOVERIES = times(10, 50)
-ASKS = times(10, 50)
+RECOVERIES = times(6, 50)
+ASKS = times(6, 50)
 
 # Each reads, lets others have a go, and writes: without a lock updates are lost.
 COUNT = """
@@ -255,7 +255,7 @@ def test_what_is_asked_of_a_run_that_is_just_ending_is_answered_by_it_or_without
         time.sleep(chance.uniform(0.0, 0.4))
         by_run += not run.is_over
         asked = [warm.start(project, *words) for words in (("retry", "2"), ("cancel", "7"), ("retry", "1"))]
-        told = [each.wait(15) for each in asked]
+        told = [each.wait() for each in asked]
         for words, each in zip(("retry 2", "cancel 7", "retry 1"), told, strict=True):
             assert each.code in (0, 1), (turn, words, each)
             assert each.code == 0 or each.err.startswith("orch: refused: "), (turn, words, each)

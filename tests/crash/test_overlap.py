@@ -10,7 +10,7 @@ from tests.driving import Project, seeded, times, wait_for
 
 PROMISED = 0.5  # seconds of processor time
 MARGIN = 2.0  # times that, on a machine whose caches and cores others use as well
-RACES = times(8, 100)
+RACES = times(5, 100)
 
 
 def at_work(project: Project) -> None:

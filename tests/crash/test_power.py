@@ -28,9 +28,9 @@ from tests.crash.tracing import operations, strace
 from tests.driving import FAST, ORCH, TIMES, Project, times
 from tests.store.given import decision, opening, seen, still_mine, turns
 
-STATES = times(20_000, 200_000)
+STATES = times(8_000, 200_000)
 SEGMENT = 1500  # a compaction every few decisions
-MOST_EACH = 400 if not TIMES else 10_000  # of the states after one operation: all of them in the long form
+MOST_EACH = 150 if not TIMES else 10_000  # of the states after one operation: all of them in the long form
 
 Truth = dict[int, tuple[object, ...]]  # sequence number -> the state after that decision
 

@@ -7,9 +7,9 @@ import pytest
 from tests.crash.simulation import FAULTS, MINUTES, OPERATIONS, simulate, total
 from tests.driving import times
 
-SEEDS = times(200, 10_000)
+SEEDS = times(120, 10_000)
 ONCE_MORE = 50  # every so many seeds, the same one again
-LEAST = 20  # so often each fault must have happened, else nothing was tested
+LEAST = times(10, 20)  # so often each fault must have happened, else nothing was tested
 PARTS = 2  # each on a core of its own
 
 

@@ -21,7 +21,7 @@ from tests.crash.scenes import Seen, a_while_later, check_in_order
 from tests.crash.striking import AGENT, ORCHESTRATOR, Call, Strike, Striker, strace
 from tests.driving import TIMES, Project, seeded, times, wait_for
 
-KILLS = {ORCHESTRATOR: times(3, 1000), AGENT: times(2, 1000)}  # of each scene
+KILLS = {ORCHESTRATOR: times(1, 1000), AGENT: times(1, 1000)}  # of each scene
 ERRORS = times(1, 40)
 KINDS = ("EIO", "ENOSPC", "EROFS", "EDQUOT", "EMFILE", "EINTR")
 SETTINGS = 'kill_grace = "0.3s"\n[retry.FAILED]\ntries = 0\n'

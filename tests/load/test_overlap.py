@@ -112,5 +112,4 @@ def test_the_cost_is_in_proportion(shape: str) -> None:
         return called
 
     few, lots = calls(500), calls(2000)
-    print(few, lots, lots / few)
     assert few < lots < 8 * few, (few, lots)
