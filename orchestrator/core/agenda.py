@@ -26,7 +26,7 @@ from orchestrator.core.pools import Wants, fits, free
 from orchestrator.core.priority import places
 from orchestrator.core.state import State
 from orchestrator.core.stuck import Watch
-from orchestrator.core.table import AWAITING, CANCELLED, DONE, FAILED, PENDING, RETRY_WAIT
+from orchestrator.core.table import AWAITING, CANCELLED, DONE, FAILED, PENDING, RETRY_WAIT, SKIPPED
 
 MISSED = frozenset({FAILED, CANCELLED})
 _ENDED = DONE | MISSED
@@ -72,13 +72,12 @@ class Agenda:
         self.to_gather: set[int] = set()  # its items have ended, or too many of them failed
         self._open: dict[int, int] = {}  # of its items: how many may still end
         self._missed: dict[int, int] = {}  # and how many have failed, or were cancelled
-        self._settled: set[int] = set()
+        self._stands: dict[int, tuple[bool, bool]] = {}  # as it was counted: whether it is unsettled, and to be done
         for number in plan.rank:
-            unsettled = [need for need in {*plan.needs[number]} if need not in self._settled]
-            self.unmet[number] = len(unsettled)
-            self.above[number] = sum(self._counts_above(need) for need in unsettled)
-            if self.is_settled(number, state.phase(number)):
-                self._settled.add(number)
+            stands = [(need, self._stands[need]) for need in {*plan.needs[number]}]
+            self.unmet[number] = sum(unsettled for _, (unsettled, _) in stands)
+            self.above[number] = sum(to_do and self._counts_above(need) for need, (_, to_do) in stands)
+            self._stands[number] = self.stands(number, state.phase(number))
         for number, items in plan.items_of.items():
             statuses = Counter(state.phase(item).status for item in items)
             self._missed[number] = sum(statuses[status] for status in MISSED)
@@ -105,12 +104,16 @@ class Agenda:
         while moved:
             moved += self._turn(moved.pop(), state, moment)
 
-    def is_settled(self, number: int, phase: PhaseState, more: int = 0) -> bool:
-        """Done, and nothing that it needs is to be done again; `more` of these are than the agenda knows."""
-        return phase.is_done and self.above.get(number, 0) + more == 0
+    def stands(self, number: int, phase: PhaseState, more: int = 0) -> tuple[bool, bool]:
+        """Whether it is unsettled, and whether it is to be done; `more`: than are above it as the agenda knows.
+
+        Settled: done, and nothing that it was made from is to be done again. A skip is a person's word, and stands.
+        """
+        is_settled = phase.is_done and (phase.status == SKIPPED or self.above.get(number, 0) + more == 0)
+        return not is_settled, not is_settled and phase.status not in MISSED
 
     def moved_by(self, number: int) -> Iterator[tuple[int, bool]]:
-        """Who needs it, and whether such a one is settled only when it is."""
+        """Who needs it, and whether such a one is unsettled while it is to be done."""
         counts = self._counts_above(number)
         return ((dependent, counts) for dependent in self._plan.dependents.get(number, ()))
 
@@ -119,16 +122,15 @@ class Agenda:
         return number in self.scope and not isinstance(number, Item)
 
     def _turn(self, number: int, state: State, moment: Moment) -> Iterator[int]:
-        """If it became settled, or ceased to be, by all that is true now: who needs it, as that may turn with it."""
-        is_settled = self.is_settled(number, state.phase(number))
-        if is_settled == (number in self._settled):
+        """If it stands otherwise, by all that is true now: who needs it, as that may turn with it."""
+        was, now = self._stands.get(number), self.stands(number, state.phase(number))
+        if was is None or was == now:
             return
-        (self._settled.add if is_settled else self._settled.discard)(number)
-        change = -1 if is_settled else 1
+        self._stands[number] = now
         for dependent, counts in self.moved_by(number):
             self._leave(dependent, state.phase(dependent))
-            self.unmet[dependent] += change
-            self.above[dependent] += change * counts
+            self.unmet[dependent] += now[0] - was[0]
+            self.above[dependent] += (now[1] - was[1]) * counts
             self._enter(dependent, state.phase(dependent), moment)
             yield dependent
 

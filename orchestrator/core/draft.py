@@ -233,21 +233,20 @@ class Draft:
     def _delta(self) -> dict[int, int]:
         """How this decision's own events change the number of unsettled needs."""
         delta, above, agenda = dict[int, int](), dict[int, int](), self.agenda
-        turned = [
-            (number, after)
-            for number, phase in self._changed.items()
-            if (after := agenda.is_settled(number, phase)) != agenda.is_settled(number, self.state.phase(number))
-        ]
+        turned = []
+        for number, phase in self._changed.items():
+            was, now = agenda.stands(number, self.state.phase(number)), agenda.stands(number, phase)
+            if was != now:
+                turned.append((number, was, now))
         while turned:
-            number, is_settled = turned.pop()
+            number, was, now = turned.pop()
             for dependent, counts in agenda.moved_by(number):
-                change = -1 if is_settled else 1
-                delta[dependent] = delta.get(dependent, 0) + change
+                delta[dependent] = delta.get(dependent, 0) + now[0] - was[0]
                 phase, more = self.phase(dependent), above.get(dependent, 0)
-                above[dependent] = more + change * counts
-                after = agenda.is_settled(dependent, phase, above[dependent])
-                if after != agenda.is_settled(dependent, phase, more):
-                    turned.append((dependent, after))
+                above[dependent] = more + (now[1] - was[1]) * counts
+                before, after = (agenda.stands(dependent, phase, many) for many in (more, above[dependent]))
+                if before != after:
+                    turned.append((dependent, before, after))
         return delta
 
     def has_its_needs(self, number: int) -> bool:

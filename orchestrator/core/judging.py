@@ -7,6 +7,7 @@ changed is reset, with the first difference as the reason, and then waits for a 
 from __future__ import annotations
 
 from orchestrator.core import events as ev
+from orchestrator.core.agenda import MISSED
 from orchestrator.core.cachekey import NO_FILES, Material
 from orchestrator.core.draft import Draft
 from orchestrator.core.plan import KEEP, RUN, SKIP
@@ -31,17 +32,25 @@ def judge(draft: Draft) -> None:
 
 
 def _open_above(draft: Draft, number: int, known: dict[int, int | None]) -> int | None:
-    """What it needs, or what something done that it needs was made from, and is not done by now; in the range."""
+    """What it needs and is not done by now; or what something done that it needs was made from, and is to be done."""
+    scope, needs = draft.agenda.scope, draft.plan.specs[number].needs
+    direct = next((need for need in needs if need in scope and not draft.phase(need).is_done), None)
+    return direct if direct is not None else _behind(draft, number, known)
+
+
+def _behind(draft: Draft, number: int, known: dict[int, int | None]) -> int | None:
+    """`known`: of each that was looked at; what lies above it was judged before it, so that stays true."""
     way = [number]
     while way:
         one, found, unseen = way[-1], None, list[int]()
         for need in draft.plan.specs[one].needs:
-            if not draft.phase(need).is_done and need in draft.agenda.scope:
-                found = need
-            elif draft.phase(need).is_done and need not in known:
+            phase = draft.phase(need)
+            if not phase.is_done:
+                found = need if need in draft.agenda.scope and phase.status not in MISSED else None
+            elif phase.status != SKIPPED and need in known:
+                found = known[need]
+            elif phase.status != SKIPPED:
                 unseen.append(need)
-            else:
-                found = known.get(need)
             if found is not None:
                 break
         if found is None and unseen:

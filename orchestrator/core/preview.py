@@ -74,9 +74,9 @@ class _Preview:
         what, why, changed = self._seen(number, phase)
         gates = self._gates(self._after[number], number, what)
         self.steps[number] = Step(number, self.plan.specs[number].name, what, why, changed, gates)
-        if what in (KEEP, SKIP):
+        if what == KEEP and phase.status != SKIPPED:
             for need in self._needs(number):
-                if need in self.scope and self.steps[need].what not in (KEEP, SKIP):
+                if need in self.scope and self.steps[need].what not in (KEEP, SKIP, BLOCKED):
                     self._above.setdefault(number, need)
 
     def _needs(self, number: int) -> list[int]:

@@ -88,7 +88,7 @@ class Rules(Ledger):
         if len(state.live) >= engine.mode.jobs:
             return
         for number, (_, latest, _) in self.due.items():
-            is_free = number in state.run.scope and all(state.phase(need).is_done for need in self.plan.needs[number])
+            is_free = number in state.run.scope and all(self._is_settled(need) for need in self.plan.needs[number])
             is_free = is_free and not self._short(number) and self._may_go_on(number)
             if is_free and not engine.mode.no_wait and wait > SLACK and world.time + wait > latest + SLACK:
                 raise self.breaks(rule.AWAKE, f"{number} is due at {latest:.3f}, and the loop sleeps for {wait:.3f}")
@@ -105,7 +105,16 @@ class Rules(Ledger):
     def _has_ended(self, need: int, number: int) -> bool:
         """What is done; or of items that it may come to gather, what is over."""
         phase = self.state.phase(need)
-        return phase.is_done or (phase_of(need) == number and phase.status in ("failed", "cancelled"))
+        return self._is_settled(need) or (phase_of(need) == number and phase.status in ("failed", "cancelled"))
+
+    def _is_settled(self, number: int) -> bool:
+        """Done, and nothing that it was made from is about to be done again."""
+        phase = self.state.phase(number)
+        if not phase.is_done or phase.status == "skipped":
+            return phase.is_done
+        needs = self.plan.specs[number].needs if number in self.plan.specs else ()
+        again = (need for need in needs if need in self.state.run.scope and not self._is_settled(need))
+        return all(self.state.phase(need).status in ("failed", "cancelled") for need in again)
 
     def _may_go_on(self, number: int) -> bool:
         """Items are begun only while their phase waits for them."""
