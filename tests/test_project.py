@@ -105,7 +105,7 @@ def test_make_test_has_the_tools_and_passes_on_what_it_was_told(checkout: Checko
     assert checkout.make("test", "T=tests/core/test_retry.py", "K=backoff and cap").returncode == 0
     told = checkout.log.read_text()
     assert "--editable .[dev]" in told
-    assert "-m pytest -n 0 --maxprocesses=6 -k backoff and cap tests/core/test_retry.py\n" in told
+    assert "-m pytest -n 0 --maxprocesses=6 --dist worksteal -k backoff and cap tests/core/test_retry.py\n" in told
     checkout.make("test")
     assert f"-m pytest -n {len(os.sched_getaffinity(0)) * 3 // 2} --maxprocesses=6\n" in checkout.log.read_text()
     checkout.make("run")

@@ -263,10 +263,11 @@ def test_a_full_disk_stops_the_run_before_it_starts_what_it_cannot_write_down(
     assert "No space left on device" in ended.err
     assert "Traceback" not in ended.err
     assert set(project.lines("ran")) <= {"1", "2", "3"}, "it went on without writing it down"
-    before = project.lines("ran")
+    begun = {str(number) for number, status in project.statuses().items() if status in ("in_progress", "completed")}
     again = project.orch("run")
     assert again.code == 74, again
-    assert project.lines("ran") == before
+    ran = project.lines("ran")  # what was written down in time goes on with its agent
+    assert len(set(ran)) == len(ran) and set(ran) <= begun, (ran, begun)
     (small_disk / "filler").unlink()
     last = project.orch("run")
     assert last.code == 0, last
