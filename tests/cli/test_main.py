@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from orchestrator.cli.completing import params
+from orchestrator.cli.frame import guarded
 from orchestrator.cli.main import COMMANDS, main
 from tests.driving import ORCH, Ended, Project
 
@@ -110,6 +112,30 @@ def test_a_value_that_is_none_is_named_with_an_example(typed: str, said: str, as
     assert (told.code, told.out) == (2, "")
     assert said in told.err
     assert "Example: orch " in told.err
+
+
+@pytest.mark.parametrize("typed", ["status", "status --json", "logs 1", "config show", "--help", "run --help"])
+def test_a_disk_that_is_full_behind_standard_output_is_no_fault_of_orch(
+    typed: str, ask: Typed, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.commands({"number": 1, "run": "true"})
+    (project.system / "logs" / "phases" / "1").mkdir(parents=True)
+    (project.system / "logs" / "phases" / "1" / "1.log").write_text("one\n" * 9999)
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        told = ask(*typed.split())
+    assert (told.code, told.err.splitlines()[0]) == (
+        74, "orch: standard output cannot be written: No space left on device",
+    )  # fmt: skip
+    assert [path.name for path in (project.system / "logs").iterdir()] == ["phases"]
+
+
+def test_the_story_of_a_fault_is_for_nobody_else(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project.system / "logs").mkdir(parents=True)
+    monkeypatch.chdir(project.root)
+    assert guarded(lambda: 1 // 0) == 70
+    (path,) = (project.system / "logs").iterdir()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600 and "ZeroDivisionError" in path.read_text()
 
 
 def test_a_number_that_does_not_exist_is_answered_with_the_nearest(numbered: Project) -> None:
