@@ -197,11 +197,12 @@ def test_damage_that_nobody_can_mend_is_said_and_not_touched(project: Project) -
     journal.write_text("".join([lines[0], "garbage\n", *lines[2:]]))
     (project.system / "state.json").unlink()
     before = listing(project.root)
-    for words in (["status"], ["status", "--json"], ["run"], ["recover"], ["cancel"]):
+    for words in (["status"], ["status", "--json"], ["run"], ["recover"], ["cancel"], ["pause"]):
         ended = project.orch(*words)
         assert ended.code == 4, (words, ended)
         assert "Traceback" not in ended.err
         assert str(journal.name) in ended.err
+    assert not [*(project.system / "asks").glob("*.json")], "what could not be asked is not asked later"
     kept = {path: about for path, about in listing(project.root).items() if path.endswith(".jsonl")}
     assert all(before[path] == about for path, about in kept.items())
 
