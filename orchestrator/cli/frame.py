@@ -104,6 +104,11 @@ class Group(TyperGroup):
         meant = f"did you mean `{ctx.command_path} {near}`? " if near else ""
         raise UsageError(f"there is no command {args[0]}", f"{meant}`{ctx.command_path} --help` lists them all")
 
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """What each is for, whole: it is wrapped, not cut."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, self.commands[name].help or "") for name in self.list_commands(ctx)])
+
     @staticmethod
     def items(listed: Mapping[str, str], incomplete: str) -> list[Any]:
         return [Offer(name, about) for name, about in listed.items() if name.startswith(incomplete)]

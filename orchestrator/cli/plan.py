@@ -28,7 +28,10 @@ def command(
     as_json: JsonOption = False,
     project: ProjectOption = None,
 ) -> None:
-    """Say for every phase whether a run would run it, keep it, or cannot, and why."""
+    """Say for every phase whether a run would run it, keep it, or cannot, and why.
+
+    Of a new run, or one with other parameters: `orch run --new --set NAME=VALUE --dry-run`.
+    """
     if graph_kind is not None and graph_kind not in KINDS:
         raise UsageError(f"--graph {graph_kind}: no such kind", f"there are {', '.join(KINDS)}")
     root = root_of(project)

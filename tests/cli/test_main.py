@@ -67,6 +67,11 @@ def test_each_command_has_help_with_an_example_that_it_takes(name: str, ask: Typ
     assert f"Example: orch {name}" in " ".join(told.out.split())
 
 
+def test_the_help_of_a_group_cuts_no_sentence(ask: Typed) -> None:
+    told = " ".join((ask("checkpoint", "--help").out + ask("config", "--help").out).split())
+    assert told.count("...") == told.count("[ARGS]...") and "as they are now. list Every checkpoint" in told
+
+
 def test_without_a_command_the_help_is_shown_as_a_mistake(ask: Typed) -> None:
     for words in ([], ["config"]):
         told = ask(*words)
