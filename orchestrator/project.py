@@ -20,8 +20,9 @@ def find(option: Path | None, environ: Mapping[str, str], cwd: Path) -> Path:
         return upwards
     if named:
         return _checked(Path(named), "$ORCH_PROJECT")
+    where = f"neither {cwd} nor a folder above it has" if cwd != cwd.parent else f"{cwd} does not have"
     raise UsageError(
-        f"no project here: neither {cwd} nor a folder above it has phases/",
+        f"no project here: {where} phases/",
         "go to your project, give --project DIR, or begin one with `orch init`",
     )
 

@@ -92,6 +92,7 @@ def test_without_a_command_the_help_is_shown_as_a_mistake(ask: Typed) -> None:
         ("status --jsno", "orch: `orch status` has no option --jsno\n  did you mean --json? `orch status --help` lists what it takes\n"),
         ("--jobs 4 run", "orch: `orch` has no option --jobs\n  options of a command go after its name: `orch run --jobs 4`; `orch --help` lists what it takes\n"),
         ("run 3", "orch: `orch run` takes no numbers of phases like this\n  did you mean --only 3?\n"),
+        ("run --new --set =3", "orch: --set =3: it has no name\n  write it like this: --set year=3\n"),
         ("cancel 3 later", "orch: `orch cancel`: later is more than it takes\n  `orch cancel --help` lists what it takes\n"),
     ],
 )  # fmt: skip
