@@ -50,7 +50,8 @@ def command(
         show_json({"phases": steps_document(steps, plan), "longest_path": longest, "digest": plan.digest})
         return
     show("\n".join(steps_lines(steps, plan)))
-    show(f"{len(steps)} phases; the longest path has {len(longest)}: {_path(longest)}")
+    many = "1 phase" if len(steps) == 1 else f"{len(steps)} phases"
+    show(f"{many}; the longest path has {len(longest)}: {_path(longest)}")
 
 
 def _drawn(plan: Plan, look: Look, kind: str) -> str:

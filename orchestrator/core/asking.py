@@ -131,7 +131,8 @@ def _pause(draft: Draft, ask: Asked) -> Answer:
     draft.note_run(ev.RunPaused(ask.by, ask.why))
     draft.paused = True
     live = len(draft.live())
-    return True, "paused: nothing new starts" + (f", {_attempts(live)} in hand go on" if live else "") + _GOES_ON
+    in_hand = f", {_attempts(live)} in hand {'goes' if live == 1 else 'go'} on" if live else ""
+    return True, f"paused: nothing new starts{in_hand}{_GOES_ON}"
 
 
 def _resume(draft: Draft, ask: Asked) -> Answer:

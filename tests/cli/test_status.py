@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from orchestrator.cli.status import _phases
+from orchestrator.core import events as ev
+from orchestrator.core.gate import Gate
+from orchestrator.look import Look
+from tests.core.given import Case, completed, intended
 from tests.driving import MORTAL, Project, wait_for
 
 MARKER = "import pathlib\npathlib.Path('/{root}/imported').touch()\nfrom orchestrator import phase\n\n@phase(2)\ndef two(ctx):\n    pass\n"
@@ -130,7 +136,7 @@ def test_from_any_folder_inside_the_project(project: Project) -> None:
     assert project.orch("status", cwd=Path("/"), env={"ORCH_PROJECT": str(project.root)}).out == usual
     nowhere = project.orch("status", cwd=Path("/"))
     assert nowhere.code == 2
-    assert nowhere.err.startswith("orch: no project here: neither / nor a folder above it has phases/\n")
+    assert nowhere.err.startswith("orch: no project here: / does not have phases/\n")
 
 
 def test_the_document_of_a_live_run(project: Project) -> None:
@@ -229,3 +235,13 @@ def test_what_waits_to_be_recovered_is_shown_by_the_rules_of_the_project(project
     assert project.statuses() == {1: "failed"}
     assert project.orch("recover").code == 0
     assert project.statuses() == {1: "failed"}
+
+
+def test_a_long_status_makes_its_column_wider_for_all() -> None:
+    case = Case({1: (), 2: ()}).given(
+        intended(1), completed(1), ev.GateOpened(2, Gate("before", "r1", "digest", "now"))
+    )
+    look: Any = Look.__new__(Look)
+    look.state, look._specs, look._items = case.state, {}, None
+    first, second = _phases(look, 60, 80, fills=False)
+    assert first.index("2.00s") == second.index("waits for"), (first, second)
