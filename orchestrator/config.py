@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from orchestrator import disk
-from orchestrator.core.names import cut, readable, seconds
+from orchestrator.core.names import cut, nearest, readable, seconds
 from orchestrator.core.setting import (
     BY_NAME,
     BYTES,
@@ -38,6 +38,7 @@ from orchestrator.errors import SettingsError
 
 FILE, SHARED_FILE = "orch.toml", "pyproject.toml"
 DEFAULT = "default"
+_NOT_SETTINGS = ("ORCH_PROJECT", "ORCH_NO_CGROUP")
 _VARIABLES = {f"ORCH_{name.upper()}": name for name in BY_NAME if "." not in name}
 
 
@@ -127,6 +128,19 @@ def _variable_layer(environ: Mapping[str, str]) -> Layer:
     return Layer(tree, False, lambda name: f"ORCH_{name.upper()}")
 
 
+def strange_variables(environ: Mapping[str, str]) -> list[str]:
+    """What looks as if it were meant for orch, and is not; what an attempt is given has names of its own."""
+    if "ORCH_PHASE" in environ:
+        return []
+    said = list[str]()
+    for name in sorted(environ):
+        if name.startswith("ORCH_") and name not in _VARIABLES and name not in _NOT_SETTINGS:
+            right = nearest(name, list(_VARIABLES))
+            hint = f"did you mean {right}?" if right else "it is ignored"
+            said.append(f"{readable(name)}: there is no such variable: {hint}")
+    return said
+
+
 def _flag_layer(flags: Mapping[str, object]) -> Layer:
     tree: dict[str, Any] = {}
     for name, value in flags.items():
@@ -192,6 +206,11 @@ def _place(file: str, text: str, name: str) -> str:
     return f"{file}:{lines[known]}" if known else file
 
 
+def _line_of(fault: str) -> int:
+    found = re.match(r"[\w.]+:(\d+): ", fault)
+    return int(found[1]) if found else 0
+
+
 # Checking
 
 
@@ -203,10 +222,12 @@ def _checked(layer: Layer, faults: list[str]) -> dict[str, tuple[Any, str]]:
         known = by_table(pools if isinstance(pools, dict) else (), params if isinstance(params, dict) else ())
         checked = _model(known, layer.tree).model_validate(layer.tree, strict=layer.strict)
     except ValidationError as invalid:
+        found = list[str]()
         for error in invalid.errors(include_url=False):
             name = readable(".".join(map(str, error["loc"])))
             said = readable(_sentence(name, error, _as_given(layer.tree, error["loc"])))
-            faults.append(f"{layer.where(name)}: {said}")
+            found.append(f"{layer.where(name)}: {said}")
+        faults += sorted(found, key=_line_of)
         return {}
     return {name: (value, layer.where(name)) for name, value in _leaves(checked.model_dump())}
 

@@ -9,6 +9,7 @@ A failed tool is an exception and knows the exit code of orch:
     ├── Refused             1   an ask was refused
     ├── StateDamaged        4   the state is damaged, or of a newer format, and was not touched
     ├── StateUnwritable    74   the state could not be written
+    ├── OutputUnwritable   74   what was to be shown could not be
     ├── RunActive          75   another run is active
     └── InternalFault      70   a fault of orch itself
 
@@ -98,6 +99,10 @@ class StateDamaged(OrchError):
 
 
 class StateUnwritable(OrchError):
+    exit_code = 74
+
+
+class OutputUnwritable(OrchError):
     exit_code = 74
 
 

@@ -16,9 +16,12 @@ from orchestrator.core.agenda import Agenda
 from orchestrator.core.decide import decide
 from orchestrator.core.draft import Decision, Mode
 from orchestrator.core.eta import Eta
+from orchestrator.core.names import epoch
+from orchestrator.core.phase import PhaseState
 from orchestrator.core.plan import Plan, Rules
 from orchestrator.core.pools import waits_for
 from orchestrator.core.reconcile import Finding, reconcile
+from orchestrator.core.spec import Spec
 from orchestrator.core.state import State
 from orchestrator.core.table import DONE, PENDING, RETRY_WAIT, STATUSES
 from orchestrator.errors import SettingsError
@@ -124,10 +127,14 @@ class Look:
         pools = self._rules(self._root).pools
         found = dict[int, str]()
         for number, spec in self._specs.items():
-            waits = number in state.run.scope and state.phase(number).status in (PENDING, RETRY_WAIT)
-            if waits and spec.pools and all(state.phase(need).is_done for need in spec.needs):
+            if spec.pools and number in state.run.scope and self._could_start(state.phase(number), spec):
                 found[number] = waits_for(number, pools, self._specs, sorted(state.live))
         return {number: why for number, why in found.items() if why}
+
+    def _could_start(self, phase: PhaseState, spec: Spec) -> bool:
+        """A retry that is not due yet waits for its time, whoever has the token."""
+        is_due = phase.status == RETRY_WAIT and epoch(phase.retry_at or "") <= clock.now()
+        return (phase.status == PENDING or is_due) and all(self.state.phase(need).is_done for need in spec.needs)
 
     def items(self, number: int) -> dict[str, int] | None:
         """How many items of a phase that has fanned out stand where; None of any other phase."""

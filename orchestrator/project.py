@@ -20,8 +20,9 @@ def find(option: Path | None, environ: Mapping[str, str], cwd: Path) -> Path:
         return upwards
     if named:
         return _checked(Path(named), "$ORCH_PROJECT")
+    nowhere = f"no project here: neither {cwd} nor a folder above it has phases/"
     raise UsageError(
-        f"no project here: neither {cwd} nor a folder above it has phases/",
+        nowhere if cwd != cwd.parent else f"no project here: {cwd} does not have phases/",
         "go to your project, give --project DIR, or begin one with `orch init`",
     )
 

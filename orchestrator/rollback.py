@@ -16,11 +16,11 @@ from orchestrator.core.events import RolledBack
 from orchestrator.core.observations import WentBack
 from orchestrator.core.plan import Plan
 from orchestrator.core.state import State
-from orchestrator.errors import Conflict, Refused, RunActive, StateUnwritable, UsageError
+from orchestrator.errors import Conflict, OrchError, Refused, RunActive, StateUnwritable, UsageError
 from orchestrator.look import Look, known_plan, rules_of
 from orchestrator.store import restoring
 from orchestrator.store.checkpoints import Vault
-from orchestrator.store.lock import TURN
+from orchestrator.store.lock import TURN, active, holder
 
 T = TypeVar("T")
 
@@ -33,6 +33,7 @@ class Way(NamedTuple):
     phases: dict[str, dict[str, Any]]  # how those stand then that stand otherwise now
     run: dict[str, Any]
     undo: str = ""  # the checkpoint of what was before
+    refusal: OrchError | None = None  # with which it would be answered now
 
     @property
     def is_empty(self) -> bool:
@@ -64,9 +65,20 @@ def _before_which(plan: Plan, state: State, number: int | None) -> int:
 
 def look(root: Path, name: str) -> Way:
     """What would be done, without the lock and without doing it."""
-    found = Vault(root).read(name)
-    state = Look(root).state
-    return _way(root, found, state)
+    found, now = Vault(root).read(name), Look(root)
+    way = _way(root, found, now.state)
+    return way._replace(refusal=_refusal(now, way))
+
+
+def _refusal(now: Look, way: Way) -> OrchError | None:
+    name = way.checkpoint.id
+    try:
+        if now.is_alive:
+            raise _has_to_wait(active(holder(now.system)))
+        _refuse_live(now.state, f"{name} can come back")
+    except OrchError as error:
+        return error
+    return Refused(f"{name}: {way.changes.blocked}") if way.changes.blocked else None
 
 
 def go_back(root: Path, settings: Settings, name: str) -> Way:
@@ -134,7 +146,11 @@ def _turn(root: Path, settings: Settings, plan: Plan) -> Holding:
     try:
         return Holding(root, settings, lambda: plan, TURN, ends_hung=False)
     except RunActive as error:
-        raise RunActive(error.message, f"{error.remedy}; this has to wait until it is over") from None
+        raise _has_to_wait(error) from None
+
+
+def _has_to_wait(error: RunActive) -> RunActive:
+    return RunActive(error.message, f"{error.remedy}; this has to wait until it is over")
 
 
 def _end_of(pieces: Generator[None, None, T]) -> T:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator import config
-from orchestrator.config import Settings
+from orchestrator.config import Settings, strange_variables
 from orchestrator.core.setting import BY_NAME, RETRIED, SETTINGS, size
 from orchestrator.core.spec import RetryRule
 from orchestrator.errors import CODES, SettingsError, UsageError
@@ -129,6 +129,20 @@ def test_two_places_are_too_many_also_where_one_is_empty(tmp_path: Path) -> None
     (tmp_path / "pyproject.toml").write_text("[tool.orch]\n")
     (told,) = faults(tmp_path, "jobs = 3\n")
     assert "both have settings" in told
+
+
+def test_the_faults_of_a_file_come_in_the_order_of_its_lines(tmp_path: Path) -> None:
+    told = faults(tmp_path, 'kill_grace = true\njob = 3\njobs = "four"\n[logs]\nkeeps = 3\n[pools]\ngpu = 0\n')
+    assert [line.split(" ")[0] for line in told] == [f"orch.toml:{number}:" for number in (1, 2, 3, 5, 7)]
+
+
+def test_a_variable_that_is_misspelt_is_named_and_what_an_attempt_is_given_is_not() -> None:
+    environ = {"ORCH_JOBZ": "3", "ORCH_JOBS": "3", "ORCH_PROJECT": "/p", "PATH": "/bin", "ORCH_ZZZZZ": "1"}
+    assert strange_variables(environ) == [
+        "ORCH_JOBZ: there is no such variable: did you mean ORCH_JOBS?",
+        "ORCH_ZZZZZ: there is no such variable: it is ignored",
+    ]
+    assert strange_variables({**environ, "ORCH_PHASE": "3"}) == []
 
 
 def test_all_faults_are_told_at_once(tmp_path: Path) -> None:

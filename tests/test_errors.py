@@ -64,6 +64,7 @@ def test_exit_codes_of_the_tool():
         "Refused": 1,
         "StateDamaged": 4,
         "StateUnwritable": 74,
+        "OutputUnwritable": 74,
         "RunActive": 75,
         "InternalFault": 70,
     }

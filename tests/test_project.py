@@ -107,7 +107,10 @@ def test_make_test_has_the_tools_and_passes_on_what_it_was_told(checkout: Checko
     assert "--editable .[dev]" in told
     assert "-m pytest -n 0 --maxprocesses=6 --dist worksteal -k backoff and cap tests/core/test_retry.py\n" in told
     checkout.make("test")
-    assert f"-m pytest -n {len(os.sched_getaffinity(0)) * 3 // 2} --maxprocesses=6 --dist worksteal\n" in checkout.log.read_text()
+    assert (
+        f"-m pytest -n {len(os.sched_getaffinity(0)) * 3 // 2} --maxprocesses=6 --dist worksteal\n"
+        in checkout.log.read_text()
+    )
     checkout.make("run")
     assert checkout.asked() == ["orch"]
     checkout.make("core")

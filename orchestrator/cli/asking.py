@@ -23,9 +23,19 @@ def ask(
     root: Path, settings: Settings, verb: str, number: int | None, why: str = "", options: Sequence[str] = ()
 ) -> str:
     """The text of the answer; Refused with the reason; RunActive if the holder does not answer."""
-    system = root / "system"
     asked = Asked(secrets.token_hex(6), verb, app.who_asks(), number, why, tuple(options))
-    petition = Petition(system, asked, clock.now())
+    petition = Petition(root / "system", asked, clock.now())
+    try:
+        accepted, text = _answered(root, settings, petition)
+    except BaseException:
+        petition.withdraw()  # whoever asked is told that it came to nothing: no later run may hear of it
+        raise
+    if not accepted:
+        raise Refused(f"refused: {text}")
+    return text
+
+
+def _answered(root: Path, settings: Settings, petition: Petition) -> tuple[bool, str]:
     since, tried = clock.ticking(), 0.0
     while (answer := petition.answer()) is None:
         now = clock.ticking()
@@ -33,12 +43,9 @@ def ask(
             app.ask_in_turn(root, settings)
             tried = clock.ticking()
         elif now - since > PATIENCE and petition.withdraw():
-            raise _unanswered(system)
+            raise _unanswered(root / "system")
         clock.pause(LOOK_EVERY)
-    accepted, text = answer
-    if not accepted:
-        raise Refused(f"refused: {text}")
-    return text
+    return answer
 
 
 def _unanswered(system: Path) -> RunActive:

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import os
+
 import typer
 
-from orchestrator.cli.frame import Command, Group, JsonOption, ProjectOption, root_of, settings_of, show, show_json
-from orchestrator.config import describe
+from orchestrator.cli.frame import (
+    Command,
+    Group,
+    JsonOption,
+    ProjectOption,
+    root_of,
+    settings_of,
+    show,
+    show_json,
+    tell,
+)
+from orchestrator.config import describe, strange_variables
 
 EXAMPLE = "Example: orch config show"
 
@@ -18,6 +30,7 @@ app = typer.Typer(
 def show_settings(as_json: JsonOption = False, project: ProjectOption = None) -> None:
     """Every setting: its value, where that comes from, what it means."""
     rows = describe(settings_of(root_of(project)))
+    _warn()
     if as_json:
         show_json([row._asdict() for row in rows])
         return
@@ -31,4 +44,10 @@ def check(project: ProjectOption = None) -> None:
     """Exit with 0 if all settings are right, with 2 and every fault if not."""
     root = root_of(project)
     settings_of(root)
+    _warn()
     show(f"the settings of {root} are right")
+
+
+def _warn() -> None:
+    for text in strange_variables(os.environ):
+        tell(text)

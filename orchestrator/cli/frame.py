@@ -7,7 +7,8 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -15,12 +16,12 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import TyperException
 
-from orchestrator import clock, project
+from orchestrator import clock, disk, project
 from orchestrator.cli.completing import phases
 from orchestrator.config import Settings, settings
 from orchestrator.core.item import number_of
 from orchestrator.core.names import iso, nearest
-from orchestrator.errors import OrchError, UsageError
+from orchestrator.errors import OrchError, OutputUnwritable, UsageError
 
 ProjectOption = Annotated[
     Path | None, typer.Option("--project", metavar="DIR", help="The project's folder, if it is not this one.")
@@ -103,6 +104,11 @@ class Group(TyperGroup):
         meant = f"did you mean `{ctx.command_path} {near}`? " if near else ""
         raise UsageError(f"there is no command {args[0]}", f"{meant}`{ctx.command_path} --help` lists them all")
 
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """What each is for, whole: it is wrapped, not cut."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, self.commands[name].help or "") for name in self.list_commands(ctx)])
+
     @staticmethod
     def items(listed: Mapping[str, str], incomplete: str) -> list[Any]:
         return [Offer(name, about) for name, about in listed.items() if name.startswith(incomplete)]
@@ -120,9 +126,21 @@ def settings_of(root: Path, flags: Mapping[str, object] | None = None) -> Settin
     return settings(root, flags or {}, os.environ)
 
 
+@contextmanager
+def saying() -> Iterator[None]:
+    """What stands behind standard output may be full, or broken: that is no fault of orch."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise _unsaid(error) from error
+
+
 def show(text: str) -> None:
     """Data, on standard output."""
-    sys.stdout.write(text + "\n")
+    with saying():
+        sys.stdout.write(text + "\n")
 
 
 def show_json(document: object) -> None:
@@ -137,9 +155,20 @@ def tell(text: str) -> None:
 
 def guarded(call: Callable[[], object]) -> int:
     """Runs a command; whatever goes wrong becomes one clear message and the documented exit code."""
+    code = _ended(call)
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _hush()
+    except OSError as error:
+        code = code or _told(_unsaid(error))
+        _hush()
+    return code
+
+
+def _ended(call: Callable[[], object]) -> int:
     try:
         call()
-        sys.stdout.flush()
     except OrchError as error:
         return _told(error)
     except TyperException as error:
@@ -148,14 +177,28 @@ def guarded(call: Callable[[], object]) -> int:
         tell("interrupted; nothing that was written is lost")
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read has gone: nothing more can be said, and Python must not try at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _hush()
     except PermissionError as error:
         remedy = "run it as the account that the project belongs to"
         return _told(UsageError(f"{error.filename}: {error.strerror}", remedy))
+    except OSError as error:
+        is_of_the_help = traceback.extract_tb(error.__traceback__)[-1].name == "echo"  # `show` does not say that
+        return _told(_unsaid(error)) if is_of_the_help else _own_fault(error)
     except Exception as error:
         return _own_fault(error)
     return 0
+
+
+def _hush() -> None:
+    """Nothing more can be said, as nobody reads it or can keep it; Python must not try at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _unsaid(error: OSError) -> OutputUnwritable:
+    return OutputUnwritable(
+        f"standard output cannot be written: {error.strerror or error}",
+        "make room where it goes, or send it elsewhere; only what would have been shown is missing",
+    )
 
 
 def _told(error: OrchError) -> int:
@@ -203,6 +246,7 @@ def _own_fault(error: Exception) -> int:
     try:
         folder = project.find(None, os.environ, Path.cwd()) / "system" / "logs"
         path = folder / f"fault_{iso(clock.now())[:19].replace(':', '')}.txt"
+        path.touch(disk.PRIVATE_FILE)
         path.write_text(f"{sys.argv}\n{story}")
         sys.stderr.write(f"  the story so far is in {path}: please report it; the state is as it was last written\n")
     except (OSError, OrchError):

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from orchestrator import clock
-from orchestrator.cli.frame import NumberArgument, ProjectOption, root_of
+from orchestrator.cli.frame import NumberArgument, ProjectOption, root_of, saying
 from orchestrator.core.item import Item, item, phase_of
 from orchestrator.core.names import epoch, seconds
 from orchestrator.core.state import State
@@ -71,13 +71,15 @@ class Filter:
         if self._pattern is not None:
             *lines, self._rest = (self._rest + data).split(b"\n")
             data = b"".join(line + b"\n" for line in lines if self._pattern.search(line))
-        sys.stdout.buffer.write(data)
+        with saying():
+            sys.stdout.buffer.write(data)
 
     def end(self) -> None:
-        if self._pattern is not None and self._pattern.search(self._rest):
-            sys.stdout.buffer.write(self._rest)
-        self._rest = b""
-        sys.stdout.buffer.flush()
+        with saying():
+            if self._pattern is not None and self._pattern.search(self._rest):
+                sys.stdout.buffer.write(self._rest)
+            self._rest = b""
+            sys.stdout.buffer.flush()
 
 
 def _chosen(root: Path, number: int, attempt: int | None, since: str | None) -> list[Path]:
@@ -93,6 +95,9 @@ def _chosen(root: Path, number: int, attempt: int | None, since: str | None) -> 
         items = state.phase(phase_of(number)).items
         if items is not None:
             raise _of_items(number, len(items), state)
+        if isinstance(number, Item):
+            whole = f"`orch logs {number.phase}` shows what the phase itself printed"
+            raise UsageError(f"there is no {number}: phase {number.phase} has no items", whole)
         raise UsageError(f"phase {number} has no log: it has not been started yet", "`orch status` shows where it is")
     if attempt is not None and attempt not in there:
         listed = ", ".join(map(str, there))
@@ -113,8 +118,12 @@ def _of_items(number: int, many: int, state: State) -> UsageError:
     """A phase that fans out has no log of its own; its items have."""
     if isinstance(number, Item) and number.index < many:
         return UsageError(f"item {number} has no log: it has not been started yet", "`orch status` shows how far it is")
-    if isinstance(number, Item) or not many:
-        return UsageError(f"there is no {number}: phase {phase_of(number)} has {many} items", "they count from 0")
+    if not many:
+        nothing = f"phase {phase_of(number)} has no items, and so no log"
+        return UsageError(nothing, f"`orch story {phase_of(number)}` shows how it came to that")
+    if isinstance(number, Item):
+        has = f"phase {number.phase} has {many} {'item' if many == 1 else 'items'}"
+        return UsageError(f"there is no {number}: {has}", "they count from 0")
     wrong = [one for one in sorted(state.items) if one.phase == number and state.phase(one).status == "failed"]
     example = wrong[0] if wrong else item(number, 0)
     why = "the first that failed" if wrong else "the first"
@@ -141,7 +150,8 @@ def _follow(root: Path, number: int, path: Path, shown: Filter) -> None:
     shown.all_of(_older(path))
     for data in _growing(root, number, path):
         shown.write(data)
-        sys.stdout.buffer.flush()
+        with saying():
+            sys.stdout.buffer.flush()
 
 
 def _growing(root: Path, number: int, path: Path) -> Iterator[bytes]:

@@ -29,7 +29,10 @@ def command(
     as_json: JsonOption = False,
     project: ProjectOption = None,
 ) -> None:
-    """Say for every phase whether a run would run it, keep it, or cannot, and why."""
+    """Say for every phase whether a run would run it, keep it, or cannot, and why.
+
+    Of a new run, or one with other parameters: `orch run --new --set NAME=VALUE --dry-run`.
+    """
     if graph_kind is not None and graph_kind not in KINDS:
         raise UsageError(f"--graph {graph_kind}: no such kind", f"there are {', '.join(KINDS)}")
     root = root_of(project)
@@ -48,7 +51,8 @@ def command(
         show_json({"phases": steps_document(steps, plan), "longest_path": longest, "digest": plan.digest})
         return
     show("\n".join(steps_lines(steps, plan)))
-    show(f"{len(steps)} phases; the longest path has {len(longest)}: {_path(longest)}")
+    many = "1 phase" if len(steps) == 1 else f"{len(steps)} phases"
+    show(f"{many}; the longest path has {len(longest)}: {_path(longest)}")
 
 
 def _drawn(plan: Plan, look: Look, kind: str) -> str:

@@ -9,7 +9,6 @@ import typer
 from orchestrator import rollback
 from orchestrator.cli.checkpoint import NameArgument
 from orchestrator.cli.frame import JsonOption, ProjectOption, root_of, settings_of, show, show_json
-from orchestrator.errors import Refused
 
 EXAMPLE = "Example: orch rollback phase_3_20261120_094107"
 
@@ -27,14 +26,14 @@ def command(
         show_json(document(way, dry=dry_run))
     else:
         show("\n".join(lines(way, dry=dry_run)))
-    if dry_run and way.changes.blocked:
-        raise Refused(f"{name}: {way.changes.blocked}")
+    if way.refusal is not None:
+        raise way.refusal
 
 
 def document(way: rollback.Way, *, dry: bool) -> dict[str, Any]:
     return {
         "checkpoint": way.checkpoint.id, "changed": not dry and not way.is_empty,
-        "blocked": way.changes.blocked or None,
+        "blocked": way.refusal.message if way.refusal else None,
         "phases": {number: phase.get("status", "pending") for number, phase in way.phases.items()},
         "files": [entry.path for entry in way.changes.put], "removed": list(way.changes.remove),
         "undo": way.undo or None,
@@ -42,7 +41,7 @@ def document(way: rollback.Way, *, dry: bool) -> dict[str, Any]:
 
 
 def lines(way: rollback.Way, *, dry: bool) -> list[str]:
-    if way.is_empty and not way.changes.blocked:
+    if way.is_empty and not way.refusal:
         return [f"nothing to do: all is as in {way.checkpoint.id}"]
     verbs = ("would be put back", "would be removed", "would be") if dry else ("put back", "removed", "is")
     told = [f"{verbs[0]}: {entry.path}" for entry in way.changes.put]

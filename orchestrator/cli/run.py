@@ -101,6 +101,8 @@ def _params(given: list[str]) -> dict[str, str]:
     for text in given:
         if "=" not in text:
             raise UsageError(f"--set {text}: it has no value", f"write it like this: --set {text}=2024")
+        if not text.partition("=")[0].strip():
+            raise UsageError(f"--set {text}: it has no name", f"write it like this: --set year{text.strip()}")
     return {name.strip(): value for name, _, value in (text.partition("=") for text in given)}
 
 

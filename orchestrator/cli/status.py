@@ -147,7 +147,8 @@ def _phases(look: Look, most: int, widest: int, *, fills: bool) -> list[str]:
         shown = _first(planned, most - 1) if fills else [one for one in planned if _status(look, one[0]) in _NOTABLE]
     width = min(widest, max((cells(phase.name) for _, phase in shown), default=0))
     tokens = look.waits_for_tokens()
-    lines = [_line(look, number, width, tokens.get(number)) for number, _ in shown]
+    widths = width, max([12, *(len(_status_shown(look, number)) for number, _ in shown)])
+    lines = [_line(look, number, widths, tokens.get(number)) for number, _ in shown]
     if len(shown) < len(planned):
         lines.append(f"and {len(planned) - len(shown)} that need no attention: `orch status --all` shows them")
     return lines
@@ -159,12 +160,16 @@ def _first(planned: list[tuple[int, PhaseState]], most: int) -> list[tuple[int, 
     return sorted(worth[: max(0, most)], key=lambda one: one[0])
 
 
-def _line(look: Look, number: int, width: int, waits_for: str | None) -> str:
+def _line(look: Look, number: int, widths: tuple[int, int], waits_for: str | None) -> str:
     phase = look.state.phase(number)
-    status = _status(look, number) if phase.step in (None, "running") else f"{phase.status} ({phase.step})"
-    if phase.items is not None:
-        return f"{number:>5}  {fitted(phase.name, width)}  {status:<12}  {_of_items(look, number, phase)}".rstrip()
-    return f"{number:>5}  {fitted(phase.name, width)}  {status:<12}  {_remark(number, phase, waits_for)}".rstrip()
+    remark = _remark(number, phase, waits_for) if phase.items is None else _of_items(look, number, phase)
+    name, status = fitted(phase.name, widths[0]), _status_shown(look, number).ljust(widths[1])
+    return f"{number:>5}  {name}  {status}  {remark}".rstrip()
+
+
+def _status_shown(look: Look, number: int) -> str:
+    phase = look.state.phase(number)
+    return _status(look, number) if phase.step in (None, "running") else f"{phase.status} ({phase.step})"
 
 
 def _status(look: Look, number: int) -> str:

@@ -26,6 +26,8 @@ def answer(draft: Draft, ask: Asked) -> Answer:
     reply = _VERBS.get(ask.verb)
     if reply is None:
         return False, f"no such ask: {ask.verb}"
+    if ask.number is not None and not draft.state.run.id:
+        return False, _NO_RUN
     if ask.number is not None and not _is_known(draft, ask.number):
         return False, _unknown(draft, ask.number)
     return reply(draft, ask)
@@ -85,7 +87,9 @@ def _retry(draft: Draft, ask: Asked) -> Answer:
     if phase.is_live:
         return False, f"phase {number} is in progress; `orch cancel {number}` ends it"
     if phase.is_done and phase.status != SKIPPED:
-        return False, f"phase {number} is {phase.status}; `orch run --only {number} --force` runs it again"
+        again = f"`orch run --only {phase_of(number)} --force` runs "
+        what = f"all items of phase {number.phase} again" if isinstance(number, Item) else "it again"
+        return False, f"phase {number} is {phase.status}; {again}{what}"
     if phase.status == AWAITING:
         return False, f"phase {number} waits for approval: {ways(number)}"
     if draft.stopping:
@@ -127,7 +131,8 @@ def _pause(draft: Draft, ask: Asked) -> Answer:
     draft.note_run(ev.RunPaused(ask.by, ask.why))
     draft.paused = True
     live = len(draft.live())
-    return True, "paused: nothing new starts" + (f", {_attempts(live)} in hand go on" if live else "") + _GOES_ON
+    in_hand = f", {_attempts(live)} in hand {'goes' if live == 1 else 'go'} on" if live else ""
+    return True, f"paused: nothing new starts{in_hand}{_GOES_ON}"
 
 
 def _resume(draft: Draft, ask: Asked) -> Answer:

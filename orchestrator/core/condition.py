@@ -21,6 +21,7 @@ _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
     "GtE": operator.ge, "In": lambda one, many: one in many, "NotIn": lambda one, many: one not in many,
 }  # fmt: skip
 _WORDS = {"true": True, "false": False, "none": None}
+_KINDS = {bool: "true or false", int: "a number", float: "a number", str: "text", list: "a list", dict: "a table"}
 LONGEST = 500  # characters
 _KNOWN = "known are params.name, result(N), values, comparisons, in, and, or, not"
 
@@ -139,6 +140,11 @@ def _value(node: ast.expr, params: Mapping[str, Any], result: Results) -> Any:
     return _combined(node, params, result)
 
 
+def _kind(value: Any) -> str:
+    """As JSON has them."""
+    return "nothing" if value is None else _KINDS.get(type(value), type(value).__name__)
+
+
 def _combined(node: ast.expr, params: Mapping[str, Any], result: Results) -> Any:
     import ast
 
@@ -157,6 +163,7 @@ def _combined(node: ast.expr, params: Mapping[str, Any], result: Results) -> Any
             return value(node.value)[value(node.slice)]
     except (KeyError, IndexError) as error:
         raise Untellable(f"asks for {ast.unparse(node)}, which is not there ({type(error).__name__})") from None
-    except TypeError as error:
-        raise Untellable(f"cannot tell {ast.unparse(node)}: {error}") from None
+    except TypeError:
+        kinds = " and ".join(f"{ast.unparse(part)} is {_kind(value(part))}" for part in _parts(node))
+        raise Untellable(f"cannot tell {ast.unparse(node)}: {kinds}") from None
     return [value(part) for part in _parts(node)]

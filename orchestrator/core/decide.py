@@ -309,7 +309,8 @@ def _asked(draft: Draft, seen: obs.Asked) -> None:
     if seen.ask in draft.answers:
         return  # it came twice at once
     accepted, text = draft.answers[seen.ask] = answer(draft, seen)
-    draft.note_run(ev.AskAnswered(seen.ask, seen.verb, seen.by, accepted, text, seen.number))
+    about = seen.number if draft.state.run.id else None  # where there is no run yet, no phase has a story
+    draft.note_run(ev.AskAnswered(seen.ask, seen.verb, seen.by, accepted, text, about))
     draft.do(act.AnswerAsk(seen.ask, accepted, text))
 
 

@@ -68,6 +68,7 @@ class _Preview:
         self.steps: dict[int, Step] = {}
         self._after: dict[int, PhaseState] = {}  # as they will be, where nothing runs
         self._above: dict[int, int] = {}  # of what is kept: the first that is done again before it is settled
+        self._behind: dict[int, int] = {}  # of what is blocked by its needs: which phase it is all about
 
     def see(self, number: int) -> None:
         phase = at_the_start(self.state, number, self.new)
@@ -105,7 +106,8 @@ class _Preview:
             return WAIT, f"waits for {phase.gate.told() if phase.gate else 'approval'}: {ways(number)}", None
         held = [need for need in self._needs(number) if not _will_be_done(self.steps[need], self.plan, need)]
         if held:
-            return BLOCKED, "needs " + ", ".join(f"{need} ({self.steps[need].why})" for need in held[:3]), None
+            self._behind[number] = self._behind.get(held[0], held[0])
+            return BLOCKED, "needs " + ", ".join(map(self._held, held[:3])), None
         if above := self._gates_above(number):
             are = "is" if len(above) == 1 else "are"
             return WAIT, f"until {' and '.join(map(str, above[:3]))} {are} approved", None
@@ -120,6 +122,11 @@ class _Preview:
         if what != BLOCKED and self.plan.asks_first(number, phase):
             return WAIT, "asks for approval before it runs", None
         return what, why, None
+
+    def _held(self, need: int) -> str:
+        """However long the chain, it is told what stands at its beginning."""
+        root = self._behind.get(need, need)
+        return (f"{need} " if root == need else f"{need}, behind {root} ") + f"({self.steps[root].why})"
 
     def _open(self, number: int, need: int, judged: bool) -> tuple[str, str, None]:
         if not judged:

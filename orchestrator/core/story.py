@@ -7,6 +7,7 @@ from typing import Any
 
 from orchestrator.core import events as ev
 from orchestrator.core.gate import Gate
+from orchestrator.core.item import Item
 from orchestrator.core.names import span
 from orchestrator.core.value import Value
 
@@ -31,12 +32,16 @@ class Chapter(Value):
 
 
 def concerns(event: ev.Event, number: int) -> bool:
-    """About this phase, or the frame that its story stands in: runs that begin, go on and end."""
+    """About this phase, or the frame that its story stands in: runs that begin, go on and end.
+
+    Of an item, of which there may be thousands, the frame is only which run it was.
+    """
     if isinstance(event, ev.AskAnswered):
         return event.number == number
     if isinstance(event, ev.RolledBack):
         return str(number) in event.phases
-    return getattr(event, "number", None) == number or isinstance(event, _FRAME)
+    frame = (ev.RunStarted,) if isinstance(number, Item) else _FRAME
+    return getattr(event, "number", None) == number or isinstance(event, frame)
 
 
 def is_about(chapters: list[Chapter], number: int) -> bool:

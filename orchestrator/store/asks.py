@@ -151,7 +151,7 @@ class Petition:
         """By the same rename that claims it: true if nobody had claimed it, and nobody will."""
         try:
             self._path("json").rename(self._path("withdrawn"))
-        except FileNotFoundError:
+        except OSError:
             return False
         self._path("withdrawn").unlink()
         return True

@@ -187,9 +187,11 @@ class _writing:
 
 
 def unwritable(error: OSError, path: Path) -> StateUnwritable:
-    where = error.filename or path
+    what = f"the state could not be written: {error.filename or path}: {error.strerror or error}"
+    if isinstance(error, PermissionError):
+        return StateUnwritable(what, "run it as the account that the project belongs to")
     return StateUnwritable(
-        f"the state could not be written: {where}: {error.strerror or error}",
+        what,
         "free space or make it writable, then `orch run`: it goes on from the last decision that was written; "
         "attempts that are running go on with their agent",
     )

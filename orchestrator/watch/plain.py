@@ -17,7 +17,7 @@ from orchestrator.core.state import State
 from orchestrator.watch.outlook import Outlook
 from orchestrator.watch.remaining import left
 from orchestrator.watch.tally import Tally
-from orchestrator.watch.words import clocked, closing, going_on, is_bad, told
+from orchestrator.watch.words import clocked, closing, going_on, is_bad, only_waits, told
 
 FIRST_PAUSE, LONGEST_PAUSE = 30.0, 600.0  # so long nothing is said before a line about what goes on
 NEVER = 3600.0
@@ -49,6 +49,9 @@ class PlainLines:
         self.tally.follow(batch, decision, state, plan, moment)
         for event in decision.events:
             for line in self._told(event, state, plan, moment):
+                self._say(moment, line)
+        if self.starts and not self._quiet and any(isinstance(event, ev.RunContinued) for event in decision.events):
+            for line in only_waits(state, agenda, moment):
                 self._say(moment, line)
 
     def _told(self, event: ev.Event, state: State, plan: Plan, moment: Moment) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from orchestrator.core import events as ev
+from orchestrator.core.agenda import Agenda
 from orchestrator.core.gate import ways
 from orchestrator.core.graph import longest_path
 from orchestrator.core.item import Item
@@ -258,6 +259,18 @@ def going_on(tally: Tally, state: State, moment: Moment) -> str:
         many = f" and {len(gates) - 1} more" if len(gates) > 1 else ""
         parts.append(f"{gates[0]} {state.phase(gates[0]).name}{many} until approved")
     return printable(f"running   {', '.join(parts) or 'nothing yet'}; {tally.done}/{tally.total} done")
+
+
+def only_waits(state: State, agenda: Agenda, moment: Moment) -> list[str]:
+    """Of a run that goes on and has nothing to do before a retry is due: until when, else it would just be silent."""
+    run, idle = state.run, not state.live and not agenda.looking and agenda.is_idle(agenda.free_tokens(()), 1)
+    if not agenda.waiting or not idle or run.paused is not None or run.verdict is not None:
+        return []
+    due, number = agenda.waiting[0]
+    more = f", the first of {counted(len(agenda.waiting), 'retry', 'retries')}" if len(agenda.waiting) > 1 else ""
+    when = clocked(Moment(moment.now + due - moment.tick, due), "").strip()
+    line = f"waits     {label(number, state)}  until its retry is due at {when}{more}; now: `orch retry {number}`"
+    return [printable(line)]
 
 
 def _in_progress(number: int, tally: Tally, state: State, moment: Moment) -> str:

@@ -160,6 +160,8 @@ def test_nobody_goes_back_while_something_is_in_progress(project: Project, orch:
     (name,) = ids(orch)
     busy = orch("rollback", name)
     assert busy.code == 75 and "another run is active" in busy.err and "until it is over" in busy.err
+    dry = orch("rollback", name, "--dry-run", "--json")
+    assert (dry.code, dry.err) == (75, busy.err) and busy.err.startswith(f"orch: {json.loads(dry.out)['blocked']}")
     assert orch("checkpoint", "create").code == 75
     run.send(signal.SIGKILL)
     run.wait()

@@ -62,6 +62,7 @@ def test_an_item_that_failed_is_looked_at_and_sent_again_by_its_number(project: 
     refused = project.orch("logs", "1")
     assert refused.code == 2 and "`orch logs '1[2]'` shows the first that failed" in refused.err, refused
     assert project.orch("logs", "1[4]").err.startswith("orch: there is no 1[4]: phase 1 has 4 items")
+    assert project.orch("logs", "2[0]").err.startswith("orch: there is no 2[0]: phase 2 has no items")
     told = project.orch("story", "1[2]").out
     assert "attempt 1[2].1 failed: FAILED: exit status 1" in told and "1[1]" not in told, told
     project.file("go", "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from orchestrator.cli.completing import params
+from orchestrator.cli.frame import guarded
 from orchestrator.cli.main import COMMANDS, main
 from tests.driving import ORCH, Ended, Project
 
@@ -65,6 +67,11 @@ def test_each_command_has_help_with_an_example_that_it_takes(name: str, ask: Typ
     assert f"Example: orch {name}" in " ".join(told.out.split())
 
 
+def test_the_help_of_a_group_cuts_no_sentence(ask: Typed) -> None:
+    told = " ".join((ask("checkpoint", "--help").out + ask("config", "--help").out).split())
+    assert told.count("...") == told.count("[ARGS]...") and "as they are now. list Every checkpoint" in told
+
+
 def test_without_a_command_the_help_is_shown_as_a_mistake(ask: Typed) -> None:
     for words in ([], ["config"]):
         told = ask(*words)
@@ -85,6 +92,7 @@ def test_without_a_command_the_help_is_shown_as_a_mistake(ask: Typed) -> None:
         ("status --jsno", "orch: `orch status` has no option --jsno\n  did you mean --json? `orch status --help` lists what it takes\n"),
         ("--jobs 4 run", "orch: `orch` has no option --jobs\n  options of a command go after its name: `orch run --jobs 4`; `orch --help` lists what it takes\n"),
         ("run 3", "orch: `orch run` takes no numbers of phases like this\n  did you mean --only 3?\n"),
+        ("run --new --set =3", "orch: --set =3: it has no name\n  write it like this: --set year=3\n"),
         ("cancel 3 later", "orch: `orch cancel`: later is more than it takes\n  `orch cancel --help` lists what it takes\n"),
     ],
 )  # fmt: skip
@@ -110,6 +118,30 @@ def test_a_value_that_is_none_is_named_with_an_example(typed: str, said: str, as
     assert (told.code, told.out) == (2, "")
     assert said in told.err
     assert "Example: orch " in told.err
+
+
+@pytest.mark.parametrize("typed", ["status", "status --json", "logs 1", "config show", "--help", "run --help"])
+def test_a_disk_that_is_full_behind_standard_output_is_no_fault_of_orch(
+    typed: str, ask: Typed, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.commands({"number": 1, "run": "true"})
+    (project.system / "logs" / "phases" / "1").mkdir(parents=True)
+    (project.system / "logs" / "phases" / "1" / "1.log").write_text("one\n" * 9999)
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        told = ask(*typed.split())
+    assert (told.code, told.err.splitlines()[0]) == (
+        74, "orch: standard output cannot be written: No space left on device",
+    )  # fmt: skip
+    assert [path.name for path in (project.system / "logs").iterdir()] == ["phases"]
+
+
+def test_the_story_of_a_fault_is_for_nobody_else(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project.system / "logs").mkdir(parents=True)
+    monkeypatch.chdir(project.root)
+    assert guarded(lambda: 1 // 0) == 70
+    (path,) = (project.system / "logs").iterdir()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600 and "ZeroDivisionError" in path.read_text()
 
 
 def test_a_number_that_does_not_exist_is_answered_with_the_nearest(numbered: Project) -> None:

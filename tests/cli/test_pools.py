@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
+from orchestrator.look import Look
+from tests.core.given import Case, intended, retrying
 from tests.driving import FAST, Project
 
 WORK = "mkdir in_use && sleep 0.1 && rmdir in_use"  # a second one at the same time fails
@@ -54,3 +60,12 @@ def test_what_could_never_start_is_refused_by_place_and_name(project: Project) -
     told = project.orch("config", "check")
     assert told.code == 2 and "pools.gpu = 0 is not a whole number from 1" in told.err, told
     assert not (project.system / "journal").exists()
+
+
+@pytest.mark.parametrize(("due_in", "waits"), [(60.0, {}), (-1e9, {1: "db, held by 2"})])
+def test_a_retry_that_is_due_later_waits_for_its_time_and_not_for_a_token(due_in: float, waits: dict[int, str]) -> None:
+    case = Case({1: (), 2: ()}, keys={number: {"pools": {"db": 1}} for number in (1, 2)}, pools={"db": 1})
+    case.given(intended(1), retrying(1, due_in)).live(2)
+    look: Any = Look.__new__(Look)
+    look.state, look._specs, look._root, look._rules = case.state, case.plan.specs, None, lambda _: case.plan.rules
+    assert look.waits_for_tokens() == waits

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from orchestrator.cli.status import _phases
+from orchestrator.core import events as ev
+from orchestrator.core.gate import Gate
+from orchestrator.look import Look
+from tests.core.given import Case, completed, intended
 from tests.driving import MORTAL, Project, wait_for
 
 MARKER = "import pathlib\npathlib.Path('/{root}/imported').touch()\nfrom orchestrator import phase\n\n@phase(2)\ndef two(ctx):\n    pass\n"
@@ -131,7 +137,7 @@ def test_from_any_folder_inside_the_project(project: Project) -> None:
     assert project.orch("status", cwd=Path("/"), env={"ORCH_PROJECT": str(project.root)}).out == usual
     nowhere = project.orch("status", cwd=Path("/"))
     assert nowhere.code == 2
-    assert nowhere.err.startswith("orch: no project here: neither / nor a folder above it has phases/\n")
+    assert nowhere.err.startswith("orch: no project here: / does not have phases/\n")
 
 
 def test_the_document_of_a_live_run(project: Project) -> None:
@@ -198,11 +204,12 @@ def test_damage_that_nobody_can_mend_is_said_and_not_touched(project: Project) -
     journal.write_text("".join([lines[0], "garbage\n", *lines[2:]]))
     (project.system / "state.json").unlink()
     before = listing(project.root)
-    for words in (["status"], ["status", "--json"], ["run"], ["recover"], ["cancel"]):
+    for words in (["status"], ["status", "--json"], ["run"], ["recover"], ["cancel"], ["pause"]):
         ended = project.orch(*words)
         assert ended.code == 4, (words, ended)
         assert "Traceback" not in ended.err
         assert str(journal.name) in ended.err
+    assert not [*(project.system / "asks").glob("*.json")], "what could not be asked is not asked later"
     kept = {path: about for path, about in listing(project.root).items() if path.endswith(".jsonl")}
     assert all(before[path] == about for path, about in kept.items())
 
@@ -229,3 +236,13 @@ def test_what_waits_to_be_recovered_is_shown_by_the_rules_of_the_project(project
     assert project.statuses() == {1: "failed"}
     assert project.orch("recover").code == 0
     assert project.statuses() == {1: "failed"}
+
+
+def test_a_long_status_makes_its_column_wider_for_all() -> None:
+    case = Case({1: (), 2: ()}).given(
+        intended(1), completed(1), ev.GateOpened(2, Gate("before", "r1", "digest", "now"))
+    )
+    look: Any = Look.__new__(Look)
+    look.state, look._specs, look._items = case.state, {}, None
+    first, second = _phases(look, 60, 80, fills=False)
+    assert first.index("2.00s") == second.index("waits for"), (first, second)

@@ -30,7 +30,7 @@ def test_a_pause_is_shown_outlives_kill_9_and_ends_with_resume(project: Project,
     run = kept_warm.start(project, "run")
     run.until(lambda: "in_progress" in kept_warm.orch(project, "status").out)
     ended = kept_warm.orch(project, "pause", "--why", "moving the disk")
-    assert ended.out == "paused: nothing new starts, 1 attempt in hand go on; `orch resume` lets it go on\n"
+    assert ended.out == "paused: nothing new starts, 1 attempt in hand goes on; `orch resume` lets it go on\n"
     told = json.loads(kept_warm.orch(project, "status", "--json").out)
     assert told["run"]["state"] == "paused" and told["run"]["paused"].endswith(": moving the disk")
     assert told["phases"][0]["status"] == "in_progress" and told["progress"]["eta_seconds"] is None

@@ -6,6 +6,7 @@ from orchestrator.core import actions as act
 from orchestrator.core import events as ev
 from orchestrator.core.asking import answer
 from orchestrator.core.draft import Draft
+from orchestrator.core.state import State
 from tests.core.given import Case, an, asked, completed, failed, intended, retrying
 
 
@@ -108,6 +109,15 @@ def test_a_phase_that_is_not_defined_any_more_can_still_be_asked_about():
     case = given().live(99)
     assert told(case, "cancel", 99) == (True, "ending attempt 99.1")
     assert told(Case({}), "cancel", 1) == (False, "there is no phase 1: no phase is known here yet")
+
+
+@pytest.mark.parametrize("verb", ["cancel", "retry", "reset", "skip", "approve", "reject"])
+def test_before_the_first_run_nothing_can_be_asked_of_a_phase_and_its_story_does_not_begin_with_it(verb):
+    case = Case({1: ()}, starts=False)
+    case.state = State()
+    case.given()
+    (event,) = case.decide(asked(verb, 1)).events
+    assert (event.accepted, event.text, event.number) == (False, "no run yet: `orch run` begins one", None)
 
 
 def test_an_unknown_ask_is_refused_by_name():

@@ -34,8 +34,10 @@ def test_what_holds_and_what_its_opposite_does_not(text):
         ("params.month", "asks for params.month, which the phase does not have"),
         ("result(1)['no']", "asks for result(1)['no'], which is not there (KeyError)"),
         ("result(1)['rows'][9]", "asks for result(1)['rows'][9], which is not there (IndexError)"),
-        ("params.mode > 3", "cannot tell params.mode > 3: '>' not supported between instances of 'str' and 'int'"),
-        ("result(-8)['x']", "cannot tell result(-8)['x']: 'NoneType' object is not subscriptable"),
+        ("params.mode > 3", "cannot tell params.mode > 3: params.mode is text and 3 is a number"),
+        ("result(-8)['x']", "cannot tell result(-8)['x']: result(-8) is nothing and 'x' is text"),
+        ("result(1)['rows']['n']", "cannot tell result(1)['rows']['n']: result(1)['rows'] is a list and 'n' is text"),
+        ("-params.mode == 1", "cannot tell -params.mode: params.mode is text"),
     ],
 )
 def test_what_cannot_be_told_is_a_fault_and_never_false(text, told):

@@ -46,7 +46,12 @@ def test_outside_the_range_nothing_moves_and_what_needs_it_is_blocked():
     assert steps(case, Scope(first=2)) == [
         (1, KEEP, "outside the range, pending"),
         (2, BLOCKED, "needs 1 (outside the range, pending)"),
-        (3, BLOCKED, "needs 2 (needs 1 (outside the range, pending))"),
+        (3, BLOCKED, "needs 2, behind 1 (outside the range, pending)"),
+    ]
+    longer = Case({**CHAIN, 4: (3,), 5: (1, 4)})
+    assert steps(longer, Scope(first=2))[3:] == [
+        (4, BLOCKED, "needs 3, behind 1 (outside the range, pending)"),
+        (5, BLOCKED, "needs 1 (outside the range, pending), 4, behind 1 (outside the range, pending)"),
     ]
     case.given(intended(1), completed(1))
     assert steps(case, Scope(first=2))[:2] == [(1, KEEP, "outside the range, done"), (2, RUN, "not run yet")]

@@ -47,7 +47,7 @@ def forgotten(*numbers: int) -> tuple[Event, ...]:
 
 def test_a_pause_and_its_end_are_written_down_and_asked_for_twice_change_nothing():
     case = given()
-    text = "paused: nothing new starts, 1 attempt in hand go on; `orch resume` lets it go on"
+    text = "paused: nothing new starts, 1 attempt in hand goes on; `orch resume` lets it go on"
     assert ask(case, "pause", why="moving") == (True, text, (ev.RunPaused("ann", "moving"),))
     assert ask(case, "resume") == (True, "the run is not paused", ())
     case.given(ev.RunPaused("ann", "moving"))

@@ -9,7 +9,9 @@ import pytest
 
 from orchestrator.core import events as ev
 from orchestrator.core.events import Event
+from orchestrator.core.item import item
 from orchestrator.core.story import _SENTENCES, Chapter, concerns, is_about
+from tests.core.given import run_started
 
 GOLDEN = [json.loads(line) for line in (Path(__file__).parent / "golden_events.jsonl").read_text().splitlines()]
 NOT_OF_A_PHASE = {ev.PlanAdopted, ev.AgentEngaged, ev.AgentLeft}
@@ -29,7 +31,8 @@ def test_every_event_that_can_stand_in_a_story_has_a_sentence(data):
 def test_a_story_has_its_phase_and_the_frame_of_runs():
     of_three = ev.PhaseReset(3, "retry asked")
     assert concerns(of_three, 3) and not concerns(of_three, -3)
-    assert concerns(ev.RunEnded("completed", 0), 3)
+    assert concerns(ev.RunEnded("completed", 0), 3) and not concerns(ev.RunEnded("completed", 0), item(3, 0))
+    assert concerns(run_started(), item(3, 0))
     assert concerns(ev.AskAnswered("a", "retry", "me", True, "yes", 3), 3)
     assert not concerns(ev.AskAnswered("a", "cancel", "me", True, "yes"), 3)
     assert not concerns(ev.AgentLeft("a", "gone"), 3)

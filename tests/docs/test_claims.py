@@ -16,6 +16,7 @@ from typer.main import get_command
 from orchestrator import errors
 from orchestrator.cli.init import TEMPLATES
 from orchestrator.cli.main import COMMANDS, application
+from orchestrator.core import events
 from orchestrator.core.causes import EXIT_STATUSES
 from orchestrator.core.setting import BY_NAME, SETTINGS
 from orchestrator.core.table import STATUSES, diagram
@@ -49,6 +50,14 @@ def test_every_key_has_a_section_with_an_example_that_uses_it() -> None:
     assert set(documented) == set(_READ)
     for key, listed in documented.items():
         assert any(re.search(rf"\b{key}\b|@phase\(\d", block.text) for block in listed if block.name), key
+
+
+def test_the_events_that_are_told_to_another_program_are_those_of_the_journal() -> None:
+    listed = rows(USAGE, "event")
+    assert len(listed) > 5
+    for names, _, told in listed:
+        for field in re.findall(r"`(\w+)`", told.partition(" (")[0]):
+            assert any(field in getattr(events, name)._fields for name in re.findall(r"`(\w+)`", names)), field
 
 
 def test_every_setting_is_in_the_table_with_its_default() -> None:

@@ -13,7 +13,7 @@ from orchestrator.core import events as ev
 from orchestrator.errors import StateUnwritable
 from orchestrator.store import snapshot
 from orchestrator.store.reading import read_state
-from orchestrator.store.store import NOTHING_DUE, SMALL, JournalStore
+from orchestrator.store.store import NOTHING_DUE, SMALL, JournalStore, unwritable
 from tests.core.given import NOW, completed, intended, iso
 from tests.store.given import commit_all, decision, journal, opening, read, remark, seen, store_of, turns
 
@@ -408,3 +408,9 @@ def test_the_snapshot_is_on_the_disk_at_rest_and_only_then(system, monkeypatch):
     assert durable == [False, False, True]
     found = snapshot.load(system / "state.json")
     assert found is not None and found[1] == store.position  # type: ignore[index]
+
+
+def test_what_belongs_to_another_account_is_no_matter_of_room() -> None:
+    told = unwritable(PermissionError(errno.EACCES, "Permission denied", "/p/system/state.json"), Path("/p/system"))
+    assert told.message.endswith("/p/system/state.json: Permission denied")
+    assert told.remedy == "run it as the account that the project belongs to"

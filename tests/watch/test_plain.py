@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import datetime
 
 import pytest
 
+from orchestrator.core import events as ev
 from orchestrator.core import observations as obs
 from orchestrator.core.events import Event
 from orchestrator.core.outcome import Failure, Outcome
 from orchestrator.watch.plain import NEVER, JsonLines, PlainLines
-from tests.core.given import FINE, Case, an, failing
+from tests.core.given import FINE, NOW, Case, an, failing, intended, retrying, run_asked
 
 
 class Said:
@@ -95,3 +97,13 @@ def test_json_is_every_event_as_it_is_in_the_journal():
         assert document.pop("at").startswith("2027-01-15T08:00:00")
         assert Event.from_dict(document).kind == document["event"]
     assert case.state.run.verdict == "failed" and JsonLines(said).tend() == NEVER
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_a_run_that_goes_on_with_nothing_but_a_retry_that_is_due_later_says_until_when(quiet):
+    case, said = Case({1: (), 2: (1,)}).given(intended(1), retrying(1), ev.RunEnded("waiting", 3)), Said()
+    batch = [run_asked()]
+    PlainLines(said, quiet=quiet).tell(batch, case.step(*batch), case.state, case.agenda, case.plan, case.moment)
+    due = datetime.fromtimestamp(NOW + 60).astimezone().strftime("%H:%M:%S")
+    waits = [line for line in said.plainly if line.startswith("waits ")]
+    assert waits == ([] if quiet else [f"waits       1 p1  until its retry is due at {due}; now: `orch retry 1`"])
