@@ -126,8 +126,8 @@ def _ended(draft: Draft, seen: obs.Ended) -> None:
 
 
 def _cancelled(number: int, phase: PhaseState, outcome: Outcome) -> ev.PhaseCancelled:
-    why = phase.why or "stopped"
-    return ev.PhaseCancelled(number, why, phase.attempt, outcome.duration_seconds, outcome.insisted)
+    took, killed = outcome.duration_seconds, outcome.insisted
+    return ev.PhaseCancelled(number, phase.why or "stopped", phase.attempt, took, killed)
 
 
 def _ended_by_itself(outcome: Outcome) -> bool:
