@@ -15,17 +15,18 @@ from orchestrator.core import events as ev
 from orchestrator.core import observations as obs
 from orchestrator.core.agenda import Agenda
 from orchestrator.core.asking import answer
-from orchestrator.core.cachekey import NO_FILES, Material, digest, key_of
+from orchestrator.core.cachekey import digest
 from orchestrator.core.draft import Decision, Draft, Mode
 from orchestrator.core.ending import end_if_over
 from orchestrator.core.item import Item
 from orchestrator.core.judging import judge
-from orchestrator.core.names import AttemptId, Moment, iso
+from orchestrator.core.names import Moment, iso
 from orchestrator.core.outcome import LOST, NEVER_STARTED, STOPPED, Failure, Outcome, failure_of
 from orchestrator.core.phase import PhaseState
 from orchestrator.core.plan import Plan, stays_failed
+from orchestrator.core.starting import start_what_is_due
 from orchestrator.core.state import State
-from orchestrator.core.table import PENDING, RETRY_WAIT
+from orchestrator.core.table import RETRY_WAIT
 
 FROM_A_SIGNAL = 128  # exit codes beyond it say so
 FAILED_FAST = 1  # the exit code, as of any run in which a phase failed
@@ -52,7 +53,7 @@ def decide(
         deciding.open_before(draft)
         if not draft.paused:
             fanning.fan_out(draft)
-            _start_what_is_due(draft)
+            start_what_is_due(draft)
     if mode.starts and not draft.opened and not draft.ended:
         end_if_over(draft)
     return draft.decision()
@@ -314,7 +315,7 @@ def _asked(draft: Draft, seen: obs.Asked) -> None:
     draft.do(act.AnswerAsk(seen.ask, accepted, text))
 
 
-# ---- the net, the starts, the end
+# ---- the net, and what was found out
 
 
 def _cast_net(draft: Draft) -> None:
@@ -335,45 +336,6 @@ def _cast_net(draft: Draft) -> None:
             failure = Failure("INTERNAL", message, log=phase.log or "")
             draft.note(ev.PhaseMended(number, phase.attempt, failure))
             _fail_fast(draft, number)
-
-
-def _start_what_is_due(draft: Draft) -> None:
-    free = draft.mode.jobs - len(draft.live())
-    if free <= 0 or not draft.mode.agent:
-        return
-    for number in draft.startable(free):
-        if draft.phase(number).restore:
-            continue  # what it made is on its way back
-        ruled_out = draft.plan.ruled_out(number, draft.params, draft.phase)
-        if ruled_out is not None and draft.phase(number).status == PENDING:
-            draft.reason = "its needs are done"
-            draft.note(ev.PhaseSkipped(number, ruled_out))
-        elif number not in draft.materials and draft.plan.has_files(number, None):
-            draft.look(number)
-        else:
-            _start(draft, number, draft.materials.get(number, NO_FILES))
-
-
-def _start(draft: Draft, number: int, material: Material) -> None:
-    plan, attempt = draft.plan, draft.phase(number).attempt + 1
-    is_retry = draft.phase(number).status == RETRY_WAIT
-    key, of = _made_of(draft, number, material)
-    draft.reason = ("its retry is due" if is_retry else "its needs are done") + ", and a slot is free"
-    draft.note(
-        ev.AttemptIntended(
-            number, attempt, draft.mode.agent, key, of, plan.asks_afterwards(number),
-        )
-    )  # fmt: skip
-    this = AttemptId(draft.state.run.id, number, attempt)
-    draft.do(undoing.first_step(draft, plan.order(this, draft.state.run.due, draft.phase, draft.params)))
-
-
-def _made_of(draft: Draft, number: int, material: Material) -> tuple[str, dict[str, str]]:
-    """An item that may be kept by itself has got its key when its phase fanned out."""
-    if isinstance(number, Item) and (keys := draft.phase(number.phase).keys):
-        return keys[number.index], {}
-    made_of = draft.plan.ingredients(number, draft.params, material, draft.phase)
-    return key_of(number, made_of), draft.plan.compared(number, made_of)
 
 
 def _measured(draft: Draft, seen: obs.Measured) -> None:

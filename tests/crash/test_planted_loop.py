@@ -10,7 +10,7 @@ import pytest
 from orchestrator import app, engine
 from orchestrator.bridge import survey
 from orchestrator.core import actions as act
-from orchestrator.core import decide, deciding, fanning, table
+from orchestrator.core import decide, deciding, fanning, starting, table
 from orchestrator.core import observations as obs
 from orchestrator.core.draft import Decision, Draft
 from orchestrator.core.judging import judge as judge_what_is_kept
@@ -86,7 +86,7 @@ def deadlines_come_first(patch: pytest.MonkeyPatch) -> None:
             deciding.open_before(draft)
             if not draft.paused:
                 fanning.fan_out(draft)
-                decide._start_what_is_due(draft)
+                starting.start_what_is_due(draft)
         if mode.starts and not draft.opened and not draft.ended:
             decide.end_if_over(draft)
         return draft.decision()
@@ -137,7 +137,7 @@ def a_pause_holds_nothing_back(patch: pytest.MonkeyPatch) -> None:
 
     def opens_and_starts(draft: Draft) -> None:
         right(draft)
-        decide._start_what_is_due(draft)
+        starting.start_what_is_due(draft)
 
     patch.setattr(deciding, "open_before", opens_and_starts)
 
