@@ -11,6 +11,7 @@ import typer
 from orchestrator.cli.asking import ask
 from orchestrator.cli.completing import phases
 from orchestrator.cli.frame import INTERRUPTED, ProjectOption, root_of, settings_of, show, tell
+from orchestrator.cli.frame import number as as_number
 from orchestrator.errors import UsageError
 from orchestrator.look import Look
 
@@ -20,7 +21,14 @@ LEFT_ALONE = 1
 
 def command(
     number: Annotated[
-        int | None, typer.Argument(metavar="[N]", help="Only this phase.", show_default=False, autocompletion=phases)
+        int | None,
+        typer.Argument(
+            metavar="[N]",
+            help="Only this phase, or 4[17], an item.",
+            show_default=False,
+            autocompletion=phases,
+            parser=as_number,
+        ),
     ] = None,
     dependents: Annotated[bool, typer.Option("--with-dependents", help="Also all that need it, and so on.")] = False,
     lost: Annotated[

@@ -87,9 +87,8 @@ def _retry(draft: Draft, ask: Asked) -> Answer:
     if phase.is_live:
         return False, f"phase {number} is in progress; `orch cancel {number}` ends it"
     if phase.is_done and phase.status != SKIPPED:
-        again = f"`orch run --only {phase_of(number)} --force` runs "
-        what = f"all items of phase {number.phase} again" if isinstance(number, Item) else "it again"
-        return False, f"phase {number} is {phase.status}; {again}{what}"
+        way = f"reset '{number}'` has it run" if isinstance(number, Item) else f"run --only {number} --force` runs it"
+        return False, f"phase {number} is {phase.status}; `orch {way} again"
     if phase.status == AWAITING:
         return False, f"phase {number} waits for approval: {ways(number)}"
     if draft.stopping:

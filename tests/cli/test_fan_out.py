@@ -71,6 +71,11 @@ def test_an_item_that_failed_is_looked_at_and_sent_again_by_its_number(project: 
     assert again.code == 0, again
     events = [json.loads(line) for line in again.out.splitlines()]
     assert [one["number"] for one in events if one["event"] == "AttemptIntended"] == ["1[2]", 2]
+    refused = project.orch("retry", "1[0]")
+    assert refused.code == 1 and "`orch reset '1[0]'` has it run again" in refused.err, refused
+    assert project.orch("reset", "1[0]").out == "phase 1[0] is pending, as if never run; `orch run` runs it\n"
+    once_more = [json.loads(line) for line in project.orch("run", "--json").out.splitlines()]
+    assert [one["number"] for one in once_more if one["event"] == "AttemptIntended"] == ["1[0]"]
 
 
 def test_files_are_those_that_are_there_when_it_begins(project: Project) -> None:

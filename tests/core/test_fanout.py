@@ -290,7 +290,7 @@ def test_one_item_is_cancelled_and_sent_again_by_its_number():
     assert answered(answer).text == "phase 2[2] is pending, with fresh tries"
     assert begun(answer) == ["2[2]"]
     refused = answered(case.step(asked("retry", item(2, 0), ask="k3")))
-    again = "`orch run --only 2 --force` runs all items of phase 2 again"
+    again = "`orch reset '2[0]'` has it run again"
     assert not refused.accepted and refused.text == f"phase 2[0] is completed; {again}"
 
 
