@@ -74,9 +74,11 @@ class Agenda:
         self._missed: dict[int, int] = {}  # and how many have failed, or were cancelled
         self._stands: dict[int, tuple[bool, bool]] = {}  # as it was counted: whether it is unsettled, and to be done
         for number in plan.rank:
-            stands = [(need, self._stands[need]) for need in {*plan.needs[number]}]
-            self.unmet[number] = sum(unsettled for _, (unsettled, _) in stands)
-            self.above[number] = sum(to_do and self._counts_above(need) for need, (_, to_do) in stands)
+            self.unmet[number] = self.above[number] = 0
+            for need in {*plan.needs[number]}:
+                unsettled, to_do = self._stands[need]
+                self.unmet[number] += unsettled
+                self.above[number] += to_do and self._counts_above(need)
             self._stands[number] = self.stands(number, state.phase(number))
         for number, items in plan.items_of.items():
             statuses = Counter(state.phase(item).status for item in items)
@@ -128,11 +130,13 @@ class Agenda:
             return
         self._stands[number] = now
         for dependent, counts in self.moved_by(number):
-            self._leave(dependent, state.phase(dependent))
+            phase = state.phase(dependent)
+            self._leave(dependent, phase)
             self.unmet[dependent] += now[0] - was[0]
             self.above[dependent] += (now[1] - was[1]) * counts
-            self._enter(dependent, state.phase(dependent), moment)
-            yield dependent
+            self._enter(dependent, phase, moment)
+            if phase.is_done:
+                yield dependent
 
     @property
     def ready(self) -> list[int]:

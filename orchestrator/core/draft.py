@@ -62,6 +62,8 @@ class Draft:
         self._reasons: list[str] = []
         self._actions: list[act.Action] = []
         self._changed: dict[int, PhaseState] = {}
+        self._known, self._known_after = dict[int, int](), 0  # the delta, and after how many events that was
+        self._freed: list[int] = []  # pending, and could start by it
 
     def phase(self, number: int) -> PhaseState:
         return self._changed.get(number) or self.state.phase(number)
@@ -146,7 +148,7 @@ class Draft:
         """
         delta, left = self._delta(), self.agenda.free_tokens(self.live())
         found = {number for number in self._due() if number not in self._changed}
-        found.update(n for n in self._free_by_now(delta) if not self._asks_first(n) and not self._is_judged(n))
+        found.update(n for n in self._freed if not self._asks_first(n) and not self._is_judged(n))
         ready = (n for n in self.agenda.next_ready(left) if n not in self._changed and not delta.get(n))
         place = self.agenda.place.__getitem__
         chosen: list[int] = []
@@ -191,14 +193,14 @@ class Draft:
         """Pending phases whose needs are done by now, and whose last success may stand."""
         delta = self._delta()
         found = {n for n in self.agenda.unjudged if n not in self._changed and not delta.get(n)}
-        found.update(number for number in self._free_by_now(delta) if self._is_judged(number))
+        found.update(number for number in self._freed if self._is_judged(number))
         return sorted(found)
 
     def to_ask(self) -> list[int]:
         """Those that may start by now, but that a person is to be asked first."""
         delta = self._delta()
         known = (number for number in self.agenda.asking if number not in self._changed and not delta.get(number))
-        freed = (n for n in self._free_by_now(delta) if self._asks_first(n) and not self._is_judged(n))
+        freed = (n for n in self._freed if self._asks_first(n) and not self._is_judged(n))
         return sorted({*known, *freed})
 
     def awaiting(self) -> set[int]:
@@ -208,9 +210,6 @@ class Draft:
 
     def gates_due(self) -> list[int]:
         return [number for tick, number in self.agenda.gates if tick <= self.moment.tick]
-
-    def _free_by_now(self, delta: dict[int, int]) -> list[int]:
-        return [number for number in {*delta, *self._changed} if self._is_free_by_now(PENDING, number, delta)]
 
     def _asks_first(self, number: int) -> bool:
         return self.plan.asks_first(number, self.phase(number))
@@ -231,7 +230,14 @@ class Draft:
             yield number
 
     def _delta(self) -> dict[int, int]:
-        """How this decision's own events change the number of unsettled needs."""
+        """How this decision's own events change the number of unsettled needs; worked out anew after each event."""
+        if self._known_after != len(self._events):
+            self._known_after, self._known = len(self._events), self._work_out_delta()
+            touched = {*self._known, *self._changed}
+            self._freed = [number for number in touched if self._is_free_by_now(PENDING, number, self._known)]
+        return self._known
+
+    def _work_out_delta(self) -> dict[int, int]:
         delta, above, agenda = dict[int, int](), dict[int, int](), self.agenda
         turned = []
         for number, phase in self._changed.items():
@@ -242,8 +248,10 @@ class Draft:
             number, was, now = turned.pop()
             for dependent, counts in agenda.moved_by(number):
                 delta[dependent] = delta.get(dependent, 0) + now[0] - was[0]
-                phase, more = self.phase(dependent), above.get(dependent, 0)
+                more = above.get(dependent, 0)
                 above[dependent] = more + (now[1] - was[1]) * counts
+                if not (phase := self.phase(dependent)).is_done:
+                    continue  # nothing turns with it
                 before, after = (agenda.stands(dependent, phase, many) for many in (more, above[dependent]))
                 if before != after:
                     turned.append((dependent, before, after))
@@ -255,9 +263,10 @@ class Draft:
 
     def _is_free_by_now(self, status: str, number: int, delta: dict[int, int]) -> bool:
         """Does it stand there, with nothing that it needs still missing?"""
-        if number not in self.agenda.unmet or number not in self.agenda.scope or self.plan.fans_out(number):
+        unmet = self.agenda.unmet.get(number)
+        if unmet is None or unmet + delta.get(number, 0) or number not in self.agenda.scope:
             return False
-        return self.phase(number).status == status and self.agenda.unmet[number] + delta.get(number, 0) == 0
+        return self.phase(number).status == status and not self.plan.fans_out(number)
 
     def decision(self) -> Decision:
         events, actions, reasons = tuple(self._events), tuple(self._actions), tuple(self._reasons)
