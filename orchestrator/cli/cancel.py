@@ -9,9 +9,7 @@ import typer
 
 from orchestrator import clock
 from orchestrator.cli.asking import ask
-from orchestrator.cli.completing import phases
-from orchestrator.cli.frame import ProjectOption, root_of, settings_of, show, tell
-from orchestrator.cli.frame import number as as_number
+from orchestrator.cli.frame import OnlyArgument, ProjectOption, root_of, settings_of, show, tell
 from orchestrator.core.item import phase_of
 from orchestrator.core.names import span
 from orchestrator.core.table import CANCELLED
@@ -24,16 +22,7 @@ KILLED = 1
 
 
 def command(
-    number: Annotated[
-        int | None,
-        typer.Argument(
-            metavar="[N]",
-            help="Only this phase, or 4[17], an item.",
-            show_default=False,
-            autocompletion=phases,
-            parser=as_number,
-        ),
-    ] = None,
+    number: Annotated[int | None, OnlyArgument] = None,
     project: ProjectOption = None,
 ) -> None:
     """End the run, or phase N, and all that it started; returns when that is gone (1: it had to be killed)."""

@@ -33,7 +33,7 @@ app = typer.Typer(cls=Group, help="Keep how all stands now, to go back to it.", 
 @app.command("create", cls=Command, epilog=EXAMPLE)
 def create(
     number: Annotated[
-        int | None, typer.Argument(metavar="[N]", help="Before which phase; left out: the next.", autocompletion=phases)
+        int | None, typer.Argument(metavar="N", help="Before which phase; left out: the next.", autocompletion=phases)
     ] = None,
     as_json: JsonOption = False,
     project: ProjectOption = None,

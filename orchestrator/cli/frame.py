@@ -39,9 +39,12 @@ def number(text: str) -> int:
 NumberArgument = typer.Argument(
     metavar="N", help="The phase, or 4[17], an item of it.", show_default=False, autocompletion=phases, parser=number
 )
+OnlyArgument = typer.Argument(
+    metavar="N", help="Only this phase, or 4[17], an item.", show_default=False, autocompletion=phases, parser=number
+)
 _NEGATIVE = re.compile(r"-\d+(\[\d+\])?")
 COMPLETING = "_ORCH_COMPLETE"
-_N = ("N", "[N]", "N,...")
+_N = ("N", "N,...")
 _LAST = "orch.last_word"
 _EXTRA = re.compile(r"extra argument\(s\) \((.+)\)$")
 INTERRUPTED = 130

@@ -26,7 +26,7 @@ IGNORED = "/system/*\n__pycache__/\n"
 
 
 def command(
-    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where; this folder if left out.")] = Path("."),
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where; this folder if left out.")] = Path("."),
     template: Annotated[
         str,
         typer.Option(

@@ -9,9 +9,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.asking import ask
-from orchestrator.cli.completing import phases
-from orchestrator.cli.frame import INTERRUPTED, ProjectOption, root_of, settings_of, show, tell
-from orchestrator.cli.frame import number as as_number
+from orchestrator.cli.frame import INTERRUPTED, OnlyArgument, ProjectOption, root_of, settings_of, show, tell
 from orchestrator.errors import UsageError
 from orchestrator.look import Look
 
@@ -20,16 +18,7 @@ LEFT_ALONE = 1
 
 
 def command(
-    number: Annotated[
-        int | None,
-        typer.Argument(
-            metavar="[N]",
-            help="Only this phase, or 4[17], an item.",
-            show_default=False,
-            autocompletion=phases,
-            parser=as_number,
-        ),
-    ] = None,
+    number: Annotated[int | None, OnlyArgument] = None,
     dependents: Annotated[bool, typer.Option("--with-dependents", help="Also all that need it, and so on.")] = False,
     lost: Annotated[
         bool, typer.Option("--lost", help="Only what was lost: its owner is gone, or cannot be asked from here.")
