@@ -152,9 +152,9 @@ def terminate(project: Project, run: Started) -> None:
 def tear_journal(project: Project, run: Started) -> None:
     """What a power cut may leave: half a line behind the last."""
     run.kill()
-    newest = max((project.system / "journal").glob("*.jsonl"))
-    with open(newest, "ab") as file:
-        file.write(b'{"v":1,"seq":')
+    for newest in sorted((project.system / "journal").glob("*.jsonl"))[-1:]:
+        with open(newest, "ab") as file:
+            file.write(b'{"v":1,"seq":')
 
 
 def lose_snapshot(project: Project, run: Started) -> None:
@@ -180,7 +180,7 @@ def night(project: Project, fault: Callable[[Project, Started], None], chance: r
         path.unlink()
     before = project.status()["run"]["id"]
     run = project.start("run", "--new", "--quiet")
-    run.wait_until_over_or(lambda: project.processes() != [run.pid])
+    run.wait_until_over_or(lambda: bool({*project.processes()} - {run.pid}))
     time.sleep(chance.uniform(0.0, 0.8))
     fault(project, run)
     run.wait()
