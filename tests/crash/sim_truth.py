@@ -10,7 +10,7 @@ from orchestrator.core import events as ev
 from orchestrator.core.draft import Decision, Mode
 from orchestrator.core.events import Event
 from orchestrator.core.fanout import may_fail
-from orchestrator.core.item import Item, phase_of
+from orchestrator.core.item import Item, item, phase_of
 from orchestrator.core.names import AttemptId
 from orchestrator.core.outcome import NEVER_STARTED, STOPPED, TIMED_OUT, Outcome, failure_of
 from orchestrator.core.plan import Plan
@@ -96,6 +96,7 @@ class Ledger:
         self.stops: dict[AttemptId, float] = {}
         self.mode = Mode(starts=False)
         self.taken_over = 0
+        self.stand: set[int] = set()  # places in the list of what has just fanned out whose keys are as they were
         self.life_began = self.decided_at = self.decided_shift = 0.0
         self.known_ends: set[AttemptId] = set()  # told in this batch
 
@@ -332,6 +333,8 @@ class Ledger:
         missing = [need for need in self.plan.specs[event.number].needs if not self.state.phase(need).is_done]
         if missing:
             raise self.breaks(NEEDS, f"{event.number} fans out, and {missing} are not done")
+        old = self.state.phase(event.number).keys
+        self.stand = {place for place, key in enumerate(event.keys) if key and key in old[place : place + 1]}
         if event.kept:
             self.world.operations["items kept"] += 1
 
@@ -358,6 +361,10 @@ class Ledger:
 
     def _items_of(self, number: int) -> list[Item]:
         return self.plan.items_of.get(number, [])
+
+    def _had(self, number: int) -> list[Item]:
+        """All that it ever had: where it is to fan out anew the plan knows none."""
+        return [item(number, place) for place in range(self.state.fans.get(number, 0))]
 
     # ---- what the rules remember of it
 
@@ -401,8 +408,14 @@ class Ledger:
         elif isinstance(event, ev.PhaseSkipped):
             self.rejected.discard(event.number)
             self.skipped.add(event.number)
+        elif isinstance(event, ev.FannedOut):
+            for one in self._had(event.number):
+                if one in self.finished and not self.state.phase(one).is_done:
+                    if one.index in self.stand:
+                        raise self.breaks(FINAL, f"{one} was finished, and is to be run: its key is as it was")
+                    self.finished.discard(one)
         elif isinstance(event, ev.PhaseReset):
-            of = self._items_of(event.number)
+            of = self._had(event.number)
             (self.judged.add if event.keeps else self.judged.discard)(event.number)
             self.rejected.discard(event.number)
             for again in (event.number, *(one for one in of if event.items is None or one.index in event.items)):
