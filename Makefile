@@ -33,7 +33,7 @@ endif
 help:
 	@echo 'make run              install what is needed, then run the shipped pipeline (orch run --from -8 --to 15)'
 	@echo 'make test             all tests;  T=tests/core/test_retry.py: one file;  K=backoff: those with that word'
-	@echo 'make core             the fast two seconds: the tests of the core'
+	@echo 'make core             the tests of the core: seconds, not minutes'
 	@echo 'make crash            the long hazards: kill -9, stubborn trees, races; CRASH=10: a tenth of the rounds, SEED=7'
 	@echo 'make soak             ten minutes of runs under faults: nothing grows, nothing is lost; HOURS=8: a night'
 	@echo 'make check            format, lint, types, then all tests'
