@@ -18,7 +18,7 @@ from orchestrator.core.actions import Action, Measure
 from orchestrator.core.events import Scope
 from orchestrator.core.fanout import ends_early, may_fail
 from orchestrator.core.item import Item
-from orchestrator.core.names import Moment, epoch
+from orchestrator.core.names import Moment, left_until
 from orchestrator.core.observations import Measured, Observation
 from orchestrator.core.phase import PhaseState
 from orchestrator.core.plan import Plan
@@ -107,7 +107,7 @@ class Agenda:
             moved += self._turn(moved.pop(), state, moment)
 
     def stands(self, number: int, phase: PhaseState, more: int = 0) -> tuple[bool, bool]:
-        """Whether it is unsettled, and whether it is to be done; `more`: than are above it as the agenda knows.
+        """Whether it is unsettled, and whether it is to be done; `more` are above it than the agenda knows.
 
         Settled: done, and nothing that it was made from is to be done again. A skip is a person's word, and stands.
         """
@@ -250,10 +250,7 @@ class Agenda:
             _discard(self.waiting if phase.status == RETRY_WAIT else self.gates, known, None)
 
     def _tick_due(self, number: int, phase: PhaseState, moment: Moment) -> float | None:
-        """Worked out once for all the time that it waits: whoever sets the clock meanwhile moves it no more.
-
-        Never longer than the whole delay: the clock may have been set back before.
-        """
+        """Worked out once for all the time that it waits: whoever sets the clock meanwhile moves it no more."""
         gate = phase.gate
         if phase.status == RETRY_WAIT:
             due_at, delay = phase.retry_at or "", phase.retry_delay_seconds
@@ -262,9 +259,7 @@ class Agenda:
         else:
             return None
         if number not in self._due or self._due[number][0] != due_at:
-            left = epoch(due_at) - moment.now if due_at else 0.0
-            left = max(0.0, min(left, delay if delay is not None else left))
-            self._due[number] = (due_at, moment.tick + left)
+            self._due[number] = (due_at, moment.tick + left_until(due_at, delay, moment.now))
         return self._due[number][1]
 
 

@@ -17,7 +17,7 @@ from math import exp, log, sqrt
 from typing import NamedTuple
 
 from orchestrator.core.events import Scope
-from orchestrator.core.names import epoch
+from orchestrator.core.names import epoch, left_until
 from orchestrator.core.phase import DURATIONS_KEPT, PhaseState
 from orchestrator.core.plan import Plan
 from orchestrator.core.priority import median, places
@@ -251,8 +251,7 @@ class Forecast:
         for index in startable:
             phase = self._seen[index]
             if phase.status == RETRY_WAIT and phase.retry_at and not self._unmet[index]:
-                delay = epoch(phase.retry_at) - now
-                found.append((min(delay, phase.retry_delay_seconds or delay), index))
+                found.append((left_until(phase.retry_at, phase.retry_delay_seconds, now), index))
         return sorted((one for one in found if one[0] > 0), reverse=True)
 
     # ---- the scenarios

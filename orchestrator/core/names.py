@@ -123,6 +123,12 @@ def nearest(word: str, known: list[str]) -> str | None:
     return found[0] if found else None
 
 
+def left_until(due_at: str | None, delay: float | None, now: float) -> float:
+    """Seconds, never more than the whole delay: the clock may have been set back."""
+    left = epoch(due_at) - now if due_at else 0.0
+    return max(0.0, min(left, delay if delay is not None else left))
+
+
 def short(value: object, most: int = 80) -> str:
     """As Python writes it, for a message."""
     try:

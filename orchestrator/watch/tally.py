@@ -15,7 +15,7 @@ from orchestrator.core.draft import Decision
 from orchestrator.core.gate import Gate
 from orchestrator.core.item import Item, phase_of
 from orchestrator.core.item import item as item_number
-from orchestrator.core.names import AttemptId, Moment, epoch
+from orchestrator.core.names import AttemptId, Moment, epoch, left_until
 from orchestrator.core.observations import Beat, Observation
 from orchestrator.core.plan import Plan
 from orchestrator.core.state import State
@@ -181,15 +181,9 @@ class Tally:
 
 
 def retry_due_in(number: int, state: State, moment: Moment) -> float:
-    """Never longer than the delay itself: the clock may have been set back."""
     phase = state.phase(number)
-    return _left(phase.retry_at if phase.status == RETRY_WAIT else None, phase.retry_delay_seconds, moment)
+    return left_until(phase.retry_at if phase.status == RETRY_WAIT else None, phase.retry_delay_seconds, moment.now)
 
 
 def seconds_left(gate: Gate, moment: Moment) -> float:
-    return _left(gate.due_at, gate.delay_seconds, moment)
-
-
-def _left(due_at: str | None, delay: float | None, moment: Moment) -> float:
-    left = epoch(due_at) - moment.now if due_at else 0.0
-    return max(0.0, min(left, delay if delay is not None else left))
+    return left_until(gate.due_at, gate.delay_seconds, moment.now)
