@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import pwd
-import secrets
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, NamedTuple
 
-from orchestrator import clock, disk, process
+from orchestrator import clock, disk, process, secret
 from orchestrator.beginning import RunOptions, nothing_to_do, params_for, scope_for
 from orchestrator.bridge.local import LocalBridge
 from orchestrator.bridge.survey import survey
@@ -23,12 +22,10 @@ from orchestrator.core.actions import Action, AnswerAsk, ListFiles
 from orchestrator.core.cachekey import Material
 from orchestrator.core.eta import Eta
 from orchestrator.core.events import Event, Scope
-from orchestrator.core.names import Identity, Moment, iso, nearest, span
+from orchestrator.core.names import Identity, Moment, iso, span
 from orchestrator.core.observations import Observation
-from orchestrator.core.plan import Plan, taken_from_run
-from orchestrator.core.pools import misfit
+from orchestrator.core.plan import Plan
 from orchestrator.core.reconcile import DEAD, UNKNOWABLE, reconcile
-from orchestrator.core.spec import Spec
 from orchestrator.core.state import State
 from orchestrator.engine import Engine
 from orchestrator.errors import DefinitionsError, OrchError, RunActive, StateUnwritable
@@ -36,9 +33,10 @@ from orchestrator.files.absent import absent
 from orchestrator.files.ground import Ground
 from orchestrator.files.listing import list_files
 from orchestrator.files.measuring import Measurer, examine
+from orchestrator.fitting import misfits
 from orchestrator.inbox import Inbox
 from orchestrator.keeper import Keeper
-from orchestrator.load.definitions import Definitions, Fault
+from orchestrator.load.definitions import Definitions
 from orchestrator.load.loading import load
 from orchestrator.look import TURN_MODE, cache_of, known_plan, rules_of
 from orchestrator.ports import Watcher
@@ -57,34 +55,14 @@ from orchestrator.watch.structured import StructuredLog
 
 def definitions_of(root: Path, settings: Settings) -> Definitions:
     """Read, or from the cache; DefinitionsError lists every fault."""
-    found = load(root, load_timeout=settings.load_timeout, trust=settings.trust, cache=cache_of(root))
-    of_settings = [*_of_pools(found.specs, settings.pools), *_of_params(found.specs, settings.params)]
-    if faults := [*found.faults, *of_settings]:
+    environ = secret.without_sources(settings.secrets, os.environ)
+    found = load(root, load_timeout=settings.load_timeout, trust=settings.trust, cache=cache_of(root), environ=environ)
+    if faults := [*found.faults, *misfits(found.specs, settings)]:
         many = f"{len(faults)} faults" if len(faults) > 1 else "a fault"
         told = "\n  ".join(map(str, faults))
         message = f"the phases have {many}; nothing was started\n  {told}"
         raise DefinitionsError(message, "correct what is named, then `orch plan`")
     return found
-
-
-def _of_pools(specs: Iterable[Spec], pools: Mapping[str, int]) -> Iterator[Fault]:
-    """What phases take, against what the settings have."""
-    for spec in specs:
-        if (found := misfit(spec, pools)) is not None:
-            yield Fault(spec.file, spec.line, f"phase {spec.number}: pools: {found[0]}", found[1])
-
-
-def _of_params(specs: Iterable[Spec], params: Mapping[str, Any]) -> Iterator[Fault]:
-    """What phases take from the run, against what a run may be given."""
-    for spec in specs:
-        for name in sorted(taken_from_run(spec.params) - params.keys()):
-            right = nearest(name, list(params))
-            hint = f"did you mean ${right}?" if right else f"write {name} = ... under [params] in orch.toml"
-            yield Fault(spec.file, spec.line, f"phase {spec.number}: params: there is no parameter ${name}", hint)
-        given = spec.params.get(spec.foreach.param) if spec.foreach and spec.foreach.param else None
-        if isinstance(given, str) and not isinstance(value := params.get(given[1:], []), list | tuple):
-            said = f"phase {spec.number}: foreach: the parameter {given[1:]} is no list: it is {json.dumps(value)}"
-            yield Fault(spec.file, spec.line, said, f'write {given[1:]} = ["a", "b"] under [params] in orch.toml')
 
 
 class Hands:
@@ -139,10 +117,11 @@ class Holding:
 
     def __init__(
         self, root: Path, settings: Settings, plan: Callable[[], Plan], purpose: str, watchers: Sequence[Watcher] = (),
-        *, takeover: bool = False, ends_hung: bool = True,
+        *, takeover: bool = False, ends_hung: bool = True, secrets: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
+        self._secrets = secrets or {}
         self.root, self.system, self.settings = root, root / "system", settings
-        self.me, self.command = process.myself(), shlex.join(["orch", *sys.argv[1:]])
+        self.me, self.command = process.myself(), secret.hidden(shlex.join(["orch", *sys.argv[1:]]))
         self._closing: list[Callable[[], object]] = []
         self._give_up: Callable[[Any], None] = lambda error: None
         patience = Patience(settings.heartbeat_timeout, settings.kill_grace, takeover=takeover, ends_hung=ends_hung)
@@ -206,7 +185,7 @@ class Holding:
         record = Record(self.system / "logs" / "orchestrator.log")
         self.bridge = LocalBridge(
             self.root, self.inbox, self.inbox, self.me, self._agent_settings(plan), settings.heartbeat_timeout,
-            record,
+            record, secret.without_sources(settings.secrets, os.environ), {"secrets": self._told_secrets()},
         )  # fmt: skip
         self._closing.append(self.bridge.shutdown)
         self.keeper = Keeper(self.root, settings, plan, lambda: self.state, self.inbox.put)
@@ -223,6 +202,11 @@ class Holding:
         self.found.notes += self.keeper.finish_what_was_begun(lambda event: self.engine.step([obs.WentBack(event)]))
         self._recover()
         self._listen()
+
+    def _told_secrets(self) -> dict[str, tuple[str, str]]:
+        """For our agent, and no other: of each the variable that a command finds it in, and the value."""
+        sources = self.settings.secrets
+        return {name: (secret.variable_of(name, sources[name]), value) for name, value in self._secrets.items()}
 
     def _structured_log(self, complain: Callable[[str], None]) -> StructuredLog:
         path = self.system / "logs" / "structured_execution.jsonl"
@@ -303,8 +287,11 @@ def run(
     """One call of `orch run`: recover, begin or go on, until nothing more happens by itself."""
     definitions = definitions_of(root, settings)
     plan = Plan(definitions.specs, rules_of(settings), definitions.digest)
+    secrets = secret.resolve_all(settings.secrets, root, os.environ)  # before the lock: a command may take its time
     _read_ahead(root, plan, options)
-    with Holding(root, settings, lambda: plan, RUN, watchers, takeover=options.takeover) as holding:
+    with Holding(
+        root, settings, lambda: plan, RUN, watchers, takeover=options.takeover, secrets=secrets
+    ) as holding:  # fmt: skip
         holding.found.hints += absent(root, definitions.specs)
         say(holding.found)
         scope = scope_for(plan, holding.state, options)
@@ -361,7 +348,7 @@ def _begin(
 
 
 def new_run_id(now: float) -> str:
-    return iso(now)[:19].replace("-", "").replace(":", "") + "-" + secrets.token_hex(2)
+    return iso(now)[:19].replace("-", "").replace(":", "") + "-" + token_hex(2)
 
 
 def recover(root: Path, settings: Settings, *, takeover: bool) -> Recovered:

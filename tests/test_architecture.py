@@ -31,7 +31,7 @@ HANDS = (
     "ports", "clock", "disk", "files", "process", "project", "signals", "layers", "config", "secret", "author", "context", "phasefile",
     "inbox",
 )  # fmt: skip
-JOINTS = ("look", "beginning", "fsck", "keeper", "app", "rollback")
+JOINTS = ("look", "fitting", "beginning", "fsck", "keeper", "app", "rollback")
 
 # Imports go strictly downwards, and rooms on one floor are strangers.
 FLOORS = {
