@@ -291,7 +291,7 @@ class Trial:
     def _outcome(self) -> Outcome:
         ended = clock.now()
         kind, status, number = self._kind()
-        failure, result = self.failure, self._result
+        failure, result, hidden = self.failure, self._result, self.site.hidden
         if kind == EXITED and status == 0 and failure is None:
             failure, result = self._read_result()
         is_success = kind == EXITED and status == 0 and failure is None
@@ -301,13 +301,15 @@ class Trial:
             kind,
             exit_status=status,
             signal=number,
-            failure=failure if kind in (EXITED, SIGNALLED, LOST, NEVER_STARTED) else None,
+            failure=failure.replace(message=hidden(failure.message))
+            if failure is not None and kind in (EXITED, SIGNALLED, LOST, NEVER_STARTED)
+            else None,
             result=self.site.hidden_in(result) if is_success else None,
             duration_seconds=round(self._duration, 3) if self.root.pid is not None else 0.0,
             started_at=self.root.started_at,
             ended_at=ended,
             insisted=self._insisted,
-            leftovers=tuple(map(self.site.hidden, self._leftovers)) if is_success else (),
+            leftovers=tuple(map(hidden, self._leftovers)) if is_success else (),
             log=self.order.log if self._output is not None else "",
             tail=tail,
             out_of_memory=self._ran_out_of_memory(tail) if kind in (EXITED, SIGNALLED) and not is_success else None,

@@ -3,71 +3,20 @@
 from __future__ import annotations
 
 import base64
-import html
-import json
 import random
 import re
-import shlex
-import urllib.parse
-from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.core.masking import Masker, Stream
+from tests.canary import WAYS
 
 SECRETS = (
     "c4n4ryXq7Lm2Vt9", "p@ss w\"o'r\\d/+&<é>%", "#!$&*()^~`", "line one\nsecond \"line\"\n  third é\nab\nlast", "s3cr",
     "日本語パスワード", "😀-smile-ÿ", "0123456789abcdef" * 8,
 )  # fmt: skip
-
-
-def _shell_word(text: str) -> str:
-    return "".join(char if char.isalnum() or not char.isascii() else f"\\{char}" for char in text)
-
-
-def _at(shift: int, encode: Callable[[bytes], bytes]) -> Callable[[str], bytes]:
-    return lambda text: encode(b"/:~"[:shift] + text.encode() + b"\xff\x00end")
-
-
-def _after(many: int) -> Callable[[str], bytes]:
-    return lambda text: base64.encodebytes(b"x" * many + text.encode())
-
-
-WAYS: dict[str, Callable[[str], bytes]] = {
-    "plain": str.encode,
-    "json": lambda text: json.dumps(text).encode()[1:-1],
-    "json, letters as they are": lambda text: json.dumps(text, ensure_ascii=False).encode()[1:-1],
-    "json in json": lambda text: json.dumps(json.dumps(text)).encode()[3:-3],
-    "repr": lambda text: repr(text).encode()[1:-1],
-    "repr of bytes": lambda text: repr(text.encode()).encode()[2:-1],
-    "ascii": lambda text: ascii(text).encode()[1:-1],
-    "shell": lambda text: shlex.quote(text).encode().strip(b"'"),
-    "shell, word": lambda text: _shell_word(text).encode(),
-    "url": lambda text: urllib.parse.quote(text).encode(),
-    "url, all": lambda text: urllib.parse.quote(text, safe="").encode(),
-    "url, some": lambda text: urllib.parse.quote(text, safe="/@+&").encode(),
-    "url, plus": lambda text: urllib.parse.quote_plus(text).encode(),
-    "url, small": lambda text: urllib.parse.quote(text, safe="~").lower().encode() if text.islower() else b"",
-    "url, every": lambda text: "".join(f"%{byte:02X}" for byte in text.encode()).encode(),
-    "html": lambda text: html.escape(text).encode(),
-    "html, but quotes": lambda text: html.escape(text, quote=False).encode(),
-    "html, digits": lambda text: "".join(f"&#{ord(char)};" for char in text).encode(),
-    "html, for ascii": lambda text: html.escape(text).encode("ascii", "xmlcharrefreplace"),
-    "html, hex": lambda text: "".join(f"&#x{ord(char):x};" for char in text).encode(),
-    "backslash u": lambda text: b"".join(b"\\u" + unit.encode() for unit in text.encode("utf-16-be").hex(" ", 2).split()),
-    "backslash x": lambda text: "".join(f"\\x{byte:02x}" for byte in text.encode()).encode(),
-    "hex": lambda text: text.encode().hex().encode(),
-    "HEX": lambda text: text.encode().hex().upper().encode(),
-    "he:x": lambda text: text.encode().hex(":").encode(),
-    "he x": lambda text: text.encode().hex(" ").encode(),
-    "a list": lambda text: str(list(text.encode())).encode()[1:-1],
-    **{f"base64 at {n}": _at(n, base64.b64encode) for n in range(3)},
-    **{f"base64 for urls at {n}": _at(n, base64.urlsafe_b64encode) for n in range(3)},
-    **{f"base64 in lines at {n}": _at(n, base64.encodebytes) for n in range(3)},
-    **{f"base64 broken {before}": _after(before) for before in (48, 50, 51, 52, 55)},
-}  # fmt: skip
 
 
 @pytest.mark.parametrize("way", WAYS)
