@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests import canary
-from tests.driving import Project, times, wait_for
+from tests.driving import Project, seeded, times, wait_for
 
 SECRETS = {
     "plain": "c4n4ryXq7Lm2Vt9",
@@ -37,7 +37,7 @@ import canary
 
 @phase(1, needs=[], foreach=list(range({many})), retries=0, timeout="60s")
 def shown(ctx):
-    return canary.show(ctx.secret({names}[ctx.item % 4]), ctx.item, ctx.progress)
+    return canary.show(ctx.secret({names}[ctx.item % 4]), {base} + ctx.item, ctx.progress)
 """
 
 
@@ -73,7 +73,7 @@ def screens(project: Project, numbers: list[str]) -> list[str]:
 def test_whatever_phases_do_with_secrets_they_are_nowhere(project: Project) -> None:
     prepare(project)
     many = times(80, 1000)
-    project.file("phases/p01.py", PHASE.format(many=many, names=list(SECRETS)))
+    project.file("phases/p01.py", PHASE.format(many=many, names=list(SECRETS), base=seeded().randrange(10**6)))
     run = project.start("run", "--json", env=ENVIRON)
     rounds = 0
     while not run.is_over:
