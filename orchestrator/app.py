@@ -47,6 +47,7 @@ from orchestrator.store.lock import RUN, TURN, StateLock, holder, warnings_of
 from orchestrator.store.reading import read_state
 from orchestrator.store.store import JournalStore, unwritable
 from orchestrator.store.taking import Patience, take
+from orchestrator.watch.archive import Archive
 from orchestrator.watch.guard import Guarded
 from orchestrator.watch.outlook import Outlook
 from orchestrator.watch.record import Record
@@ -194,6 +195,8 @@ class Holding:
         self._closing.append(self.ground.tidy)
         self._measurer = Measurer(self.ground, self.inbox.put)
         self._outlook = Outlook(record)
+        self._archive = Archive(self.system / "logs", settings.logs_max_age, self._written_to)
+        self._closing.append(self._archive.close)
         told = [Guarded(one, record) for one in (*watchers, self._structured_log(record), self._outlook)]
         heart = Heartbeat(self.system, self.me, settings.heartbeat_timeout, self._expect)
         self._closing.append(lambda: heart.stop(self.store.state, clock.System().moment()))
@@ -210,7 +213,16 @@ class Holding:
 
     def _structured_log(self, complain: Callable[[str], None]) -> StructuredLog:
         path = self.system / "logs" / "structured_execution.jsonl"
-        return StructuredLog(path, self.settings.logs_structured_bytes, complain)
+        return StructuredLog(path, self.settings.logs_structured_bytes, complain, self._archive.compress)
+
+    def _written_to(self) -> set[tuple[str, str]]:
+        """The logs of attempts that are not over."""
+        attempts = map(self.state.attempt_id, self.state.live)
+        return {(str(attempt.phase), str(attempt.number)) for attempt in attempts}
+
+    def keep_logs(self) -> None:
+        """Compress and remove what is old, while the run goes on."""
+        self.inbox.every(self._archive.tend)
 
     def _expect(self, state: State, moment: Moment) -> Eta | None:
         """When the run will be over; a turn is no run."""
@@ -300,6 +312,7 @@ def run(
         if nothing_to_do(plan, holding.state, scope, options, materials):
             return RunResult(0, False, holding.state, plan)
         holding.inbox.every(tend_display)
+        holding.keep_logs()
         with Signals(holding.inbox):
             _begin(holding, scope, options, params, materials)
             holding.engine.run()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from orchestrator import clock, secret
 from orchestrator.core.names import iso
+from orchestrator.watch.archive import rotate
 
 MOST = 1024 * 1024
 
@@ -25,7 +26,7 @@ class Record:
             try:
                 os.write(fd, line)
                 if os.fstat(fd).st_size > MOST:
-                    os.rename(self._path, self._path.with_suffix(".log.1"))
+                    rotate(self._path)
             finally:
                 os.close(fd)
         except OSError:
