@@ -41,6 +41,7 @@ COMMANDS: dict[str, dict[str, str]] = {
     },
     "Set up": {
         "init": "Begin a project from a template.",
+        "cron": "Runs that begin by themselves.",
         "config": "The settings, and where each comes from.",
     },
 }
