@@ -49,6 +49,7 @@ from orchestrator.store.lock import RUN, TURN, StateLock, holder, warnings_of
 from orchestrator.store.reading import read_state
 from orchestrator.store.store import JournalStore, unwritable
 from orchestrator.store.taking import Patience, take
+from orchestrator.supervisor import SUPERVISOR
 from orchestrator.watch.guard import Guarded
 from orchestrator.watch.outlook import Outlook
 from orchestrator.watch.record import Record
@@ -216,7 +217,7 @@ class Holding:
         self._measurer = Measurer(self.ground, self.inbox.put)
         self._outlook = Outlook(record)
         told = [Guarded(one, record) for one in (*watchers, self._structured_log(record), self._outlook)]
-        heart = Heartbeat(self.system, self.me, settings.heartbeat_timeout, self._expect)
+        heart = Heartbeat(self.system, self.me, settings.heartbeat_timeout, self._expect, tell=SUPERVISOR.alive)
         self._closing.append(lambda: heart.stop(self.store.state, clock.System().moment()))
         hands = Hands(self.root, self.bridge, self.asks, self.keeper, self._measurer, self.inbox.put)
         self.engine = Engine(plan, self.store, self.inbox, hands, heart, told, clock.System(), TURN_MODE)

@@ -60,12 +60,9 @@ def command(
 ) -> None:
     """Run the phases in the order their needs allow; continues where the last call ended."""
     root = root_of(project)
-    scope = Scope(first, last, _numbers(only)) if only is None else Scope(only=_numbers(only))
-    if only is not None and (first is not None or last is not None):
-        raise UsageError("--only and --from/--to exclude each other", "give one of the two")
     options = RunOptions(
-        scope, new=new, force=force, no_wait=no_wait, fail_fast=fail_fast, takeover=takeover, with_needs=with_needs,
-        params=_params(given or []),
+        scope_of(first, last, only), new=new, force=force, no_wait=no_wait, fail_fast=fail_fast, takeover=takeover,
+        with_needs=with_needs, params=params_of(given or []),
     )  # fmt: skip
     settings = settings_of(root, {"jobs": jobs})
     if dry_run:
@@ -97,7 +94,15 @@ def _watcher(outlet: Outlet, *, as_json: bool, quiet: bool) -> Any:
     return live_view(outlet)
 
 
-def _params(given: list[str]) -> dict[str, str]:
+def scope_of(first: int | None, last: int | None, only: str | None) -> Scope:
+    if only is None:
+        return Scope(first, last)
+    if first is not None or last is not None:
+        raise UsageError("--only and --from/--to exclude each other", "give one of the two")
+    return Scope(only=_numbers(only))
+
+
+def params_of(given: list[str]) -> dict[str, str]:
     for text in given:
         if "=" not in text:
             raise UsageError(f"--set {text}: it has no value", f"write it like this: --set {text}=2024")
