@@ -79,6 +79,8 @@ def note_next(system: Path, schedule: Schedule, zone: tzinfo, now: float) -> Non
     if not schedule.watch:
         return
     found = [following(schedule, zone, now)]
+    if schedules.read_next(system, schedule.name) == found[0] + schedule.watch:
+        return
     while len(found) < AHEAD:
         found.append(following(schedule, zone, found[-1]))
     schedules.write_next(system, schedule.name, *(instant + schedule.watch for instant in found))

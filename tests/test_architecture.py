@@ -23,7 +23,7 @@ PACKAGE = "orchestrator"
 # In the core, among the small hands of floor 2 and on the floor that joins them the order is that of reading: each may know those before it.
 CORE = (
     "formats", "item", "value", "names", "causes", "outcome", "gate", "spec", "slot", "integration", "wire", "setting", "outward", "own", "graph",
-    "cachekey", "condition", "expression", "schedule", "crontab", "covering", "events", "table", "phase", "carrying", "state", "observations", "actions", "stuck", "retry", "pools", "fanout", "plan",
+    "cachekey", "condition", "expression", "schedule", "crontab", "covering", "events", "due", "table", "phase", "carrying", "state", "observations", "actions", "stuck", "retry", "pools", "fanout", "plan",
     "preview", "priority", "agenda", "flaw", "checkpoint", "draft", "undoing", "fanning", "judging", "deciding", "asking", "ending", "starting",
     "decide", "reconcile", "story", "drawing", "eta",
 )  # fmt: skip
@@ -31,7 +31,7 @@ HANDS = (
     "ports", "clock", "disk", "files", "process", "project", "signals", "layers", "config", "author", "context", "phasefile",
     "inbox", "supervisor",
 )  # fmt: skip
-JOINTS = ("look", "beginning", "fsck", "keeper", "app", "rollback", "scheduling")
+JOINTS = ("look", "beginning", "fsck", "keeper", "holding", "app", "rollback", "scheduling")
 
 # Imports go strictly downwards, and rooms on one floor are strangers.
 FLOORS = {

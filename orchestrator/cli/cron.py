@@ -7,12 +7,11 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
-from typer.main import get_command
 
 from orchestrator import clock, scheduling
-from orchestrator.beginning import RunOptions, params_for
-from orchestrator.cli import run
+from orchestrator.beginning import params_for
 from orchestrator.cli.completing import schedules
+from orchestrator.cli.firing import Firing
 from orchestrator.cli.frame import (
     Command,
     Group,
@@ -24,6 +23,8 @@ from orchestrator.cli.frame import (
     show_json,
     tell,
 )
+from orchestrator.cli.run import parsed, scheduled
+from orchestrator.core.due import Met
 from orchestrator.core.expression import in_words, plain
 from orchestrator.core.names import iso, seconds, span
 from orchestrator.core.schedule import OVERLAPS, SKIP, Schedule
@@ -80,8 +81,8 @@ def add(
     _check_options(root, list(options or ()), settings.params)
     noticed = _duration("--watch-after", watch_after or "15m", least=60) if watch or watch_after else 0.0
     schedule = Schedule(
-        name, " ".join(at.split()), tz=_zone(tz), overlap=overlap, catch_up=_duration("--catch-up", catch_up), catch_up_all=catch_up_all,
-        anew=anew, options=tuple(options or ()), watch=noticed, systemd=systemd,
+        name, " ".join(at.split()), tz=_zone(tz), overlap=overlap, catch_up=_duration("--catch-up", catch_up),
+        catch_up_all=catch_up_all, anew=anew, options=tuple(options or ()), watch=noticed, systemd=systemd,
     )  # fmt: skip
     first, notes = scheduling.add(root, settings, schedule, os.environ)
     show(f"{name}: {in_words(at)} ({_where(schedule)}); first {_when(schedule, first)}")
@@ -110,14 +111,9 @@ def _check_options(root: Any, words: list[str], known: Any) -> None:
     for word, remedy in _NOT_HERE.items():
         if word in words:
             raise UsageError(f"{word} cannot be an option of a run that begins by itself", remedy)
-    alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-    alone.command("run", cls=Command, epilog=run.EXAMPLE)(run.command)
-    given = get_command(alone).make_context("orch run", words).params
-    options = RunOptions(
-        run.scope_of(given["first"], given["last"], given["only"]), new=True, params=run.params_of(given["given"] or [])
-    )
+    given = parsed(words)
     settings_of(root, {"jobs": given["jobs"]})
-    params_for(known, State(), options)
+    params_for(known, State(), scheduled(given, new=True, meets=lambda state: Met()))
 
 
 _BEFORE = "say it before the --"
@@ -201,6 +197,15 @@ def remove(name: Annotated[str, NameArgument] = DEFAULT, project: ProjectOption 
     for note in scheduling.remove(root_of(project), name):
         tell(note)
     show(f"{name}: removed; a run that is active goes on")
+
+
+@app.command("fire", cls=Command, hidden=True, epilog="Example: orch cron fire default")
+def fire(name: Annotated[str, NameArgument], project: ProjectOption = None) -> None:
+    """What cron starts: begin what is due of this schedule, and note what became of each instant."""
+    root = root_of(project)
+    schedule = read(root / "system", name)
+    given = parsed(schedule.options)
+    raise typer.Exit(Firing(root, settings_of(root, {"jobs": given["jobs"]}), schedule, given).fire())
 
 
 def _where(schedule: Schedule) -> str:

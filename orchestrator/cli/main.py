@@ -41,8 +41,8 @@ COMMANDS: dict[str, dict[str, str]] = {
         "rollback": "Have all as it was at a checkpoint.",
     },
     "Set up": {
-        "cron": "Runs that begin by themselves, when they are due.",
         "init": "Begin a project from a template.",
+        "cron": "Runs that begin by themselves.",
         "config": "The settings, and where each comes from.",
     },
 }
