@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable
 from datetime import UTC, datetime, tzinfo
+from functools import lru_cache
 
 from orchestrator.core import expression
 from orchestrator.core.expression import DAY
@@ -21,12 +22,13 @@ _WEEK = "Sun Mon Tue Wed Thu Fri Sat".split()
 
 def cron_times(schedule: Schedule, zone: tzinfo, machine: tzinfo, now: float) -> list[str]:
     """The five fields of each line that is needed."""
-    if _are_alike(zone, machine, now):
+    today = int(now // (DAY * 60))
+    if _are_alike(zone, machine, today):
         return [expression.plain(schedule.at)]
     minute, hour = expression.plain(schedule.at).split(" ")[:2]
     daily = expression.read(f"{minute} {hour} * * *")
     found, comes_twice = defaultdict[int, set[int]](set), False
-    for day in _kinds_of_days(zone, machine, now):
+    for day in _kinds_of_days(zone, machine, today):
         for instant in instants_of_day(daily, zone, day):
             local = datetime.fromtimestamp(instant, machine)
             found[local.hour].add(local.minute)
@@ -39,13 +41,13 @@ def cron_times(schedule: Schedule, zone: tzinfo, machine: tzinfo, now: float) ->
     return [f"{_written(m, 0, 59, '-')} {_written(h, 0, 23, '-')} * * *" for m, h in by_minutes.items()]
 
 
-def _days(now: float) -> range:
-    today = int(now // (DAY * 60))
+def _days(today: int) -> range:
     return range(today - 1, today + 366 * YEARS)
 
 
-def _are_alike(zone: tzinfo, other: tzinfo, now: float) -> bool:
-    for day in _days(now):
+@lru_cache(maxsize=32)
+def _are_alike(zone: tzinfo, other: tzinfo, today: int) -> bool:
+    for day in _days(today):
         edges = (day * DAY, (day + 1) * DAY)
         step = DAY if len({offset(zone, edge) for edge in edges}) == 1 else 15
         if any(offset(zone, minute) != offset(other, minute) for minute in range(*edges, step)):
@@ -53,10 +55,11 @@ def _are_alike(zone: tzinfo, other: tzinfo, now: float) -> bool:
     return True
 
 
-def _kinds_of_days(zone: tzinfo, machine: tzinfo, now: float) -> list[int]:
+@lru_cache(maxsize=32)
+def _kinds_of_days(zone: tzinfo, machine: tzinfo, today: int) -> list[int]:
     """One day for each pair of offsets that comes, and every day on which one changes."""
     alike, found = set[tuple[int, ...]](), list[int]()
-    for day in _days(now):
+    for day in _days(today):
         edges = (day * DAY - 1, (day + 1) * DAY - 1)
         kind = tuple(offset(one, edge) for one in (zone, machine) for edge in edges)
         if kind not in alike or kind[0] != kind[1] or kind[2] != kind[3]:
@@ -80,7 +83,7 @@ def calendar_lines(schedule: Schedule, zone: tzinfo, now: float) -> list[str]:
 
 def _around_changes(schedule: Schedule, zone: tzinfo, now: float) -> list[str]:
     cron, found = schedule.cron, list[str]()
-    for day in _days(now):
+    for day in _days(int(now // (DAY * 60))):
         if offset(zone, day * DAY - 1) == offset(zone, (day + 1) * DAY - 1):
             continue
         lost = defaultdict[int, list[int]](list)
