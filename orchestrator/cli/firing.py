@@ -20,13 +20,14 @@ from orchestrator.core.due import Met, meet, skipped, unsettled
 from orchestrator.core.events import InstantSettled
 from orchestrator.core.names import epoch
 from orchestrator.core.observations import Observation
-from orchestrator.core.schedule import QUEUE, REPLACE, SKIP, Schedule, following
+from orchestrator.core.schedule import QUEUE, REPLACE, SKIP, Schedule
 from orchestrator.core.state import State
 from orchestrator.errors import Refused, RunActive, UsageError
-from orchestrator.store import schedules
+from orchestrator.scheduling import note_next
 from orchestrator.store.lock import RUN, holder
 from orchestrator.store.queue import Queue
 from orchestrator.store.reading import read_state
+from orchestrator.supervisor import SUPERVISOR
 
 LOOK_EVERY, AT_LEAST_EVERY = 0.25, 30.0
 SLOWEST = 5.0
@@ -63,10 +64,7 @@ class Firing:
 
     def notice(self) -> None:
         """Whoever watches is told by when to look again."""
-        if self.schedule.watch:
-            by = following(self.schedule, self._zone, clock.now()) + self.schedule.watch
-            if by != schedules.read_next(self.system, self.schedule.name):
-                schedules.write_next(self.system, self.schedule.name, by)
+        note_next(self.system, self.schedule, self._zone, clock.now())
 
     # ---- what is due
 
@@ -117,6 +115,7 @@ class Firing:
         pace, tried = LOOK_EVERY, clock.ticking()
         while True:
             clock.pause(pace)
+            SUPERVISOR.alive(f"waits for the end of another run, to begin the one of schedule {self.schedule.name}")
             if _is_held(self.system) and clock.ticking() - tried < AT_LEAST_EVERY:
                 continue
             tried = clock.ticking()
