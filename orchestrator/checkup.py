@@ -7,20 +7,19 @@ from collections.abc import Iterator, Mapping
 from datetime import tzinfo
 from pathlib import Path
 
-from orchestrator import clock, process
+from orchestrator import clock, process, scheduling
 from orchestrator.config import Settings, settings
 from orchestrator.core import events as ev
 from orchestrator.core.due import LATE, unsettled
-from orchestrator.core.health import AGENTS, HOST, STATE, Finding
+from orchestrator.core.health import AGENTS, HOST, SERVICES, STATE, Finding
 from orchestrator.core.item import phase_of
 from orchestrator.core.names import epoch, span
 from orchestrator.core.plan import NET_MARGIN, READING
 from orchestrator.core.schedule import Schedule
 from orchestrator.core.table import CANCELLED, FAILED
-from orchestrator.errors import SettingsError, StateDamaged, UsageError
+from orchestrator.errors import SettingsError, StateDamaged
 from orchestrator.load.loading import glance
 from orchestrator.look import Look, known_plan
-from orchestrator.store import schedules
 from orchestrator.store.queue import Queue
 
 LITTLE_ROOM, NO_ROOM = 0.05, 0.01  # of the disk
@@ -46,7 +45,7 @@ def findings(root: Path, environ: Mapping[str, str]) -> Iterator[Finding]:
         yield Finding(STATE, 40, what, error.remedy, critical=True)
     else:
         yield from _of_the_run(look)
-        yield from _of_schedules(system, look)
+        yield from _of_schedules(root, look)
         yield from _of_agents(root, look, found)
     yield from _of_the_host(system)
 
@@ -74,18 +73,16 @@ def _of_the_run(look: Look) -> Iterator[Finding]:
         yield Finding(STATE, 15, f"run {run.id} was cut off", "`orch run` goes on with it")
 
 
-def _of_schedules(system: Path, look: Look) -> Iterator[Finding]:
-    known, wrong = schedules.read_all(system)
+def _of_schedules(root: Path, look: Look) -> Iterator[Finding]:
+    known, wrong = scheduling.standing(root)
     for error in wrong:
         yield Finding(STATE, 20, error.message, error.remedy)
-    now = clock.now()
-    for schedule in known:
-        try:
-            zone = clock.zone(schedule.tz)
-        except UsageError as error:
-            yield Finding(STATE, 20, f"schedule {schedule.name}: {error.message}", error.remedy)
-            continue
-        yield from _of_instants(schedule, zone, look, now)
+    for one in known:
+        name = one.schedule.name
+        if one.fault:
+            remedy = f"start cron if it does not run; else `orch cron remove {name}`, and add it again"
+            yield Finding(SERVICES, 20, f"schedule {name}: {one.fault}", remedy)
+        yield from _of_instants(one.schedule, clock.zone(one.schedule.tz), look, clock.now())
 
 
 def _of_instants(schedule: Schedule, zone: tzinfo, look: Look, now: float) -> Iterator[Finding]:

@@ -31,7 +31,7 @@ HANDS = (
     "ports", "clock", "disk", "files", "process", "project", "signals", "layers", "config", "author", "context", "phasefile",
     "inbox", "supervisor",
 )  # fmt: skip
-JOINTS = ("look", "checkup", "beginning", "fsck", "keeper", "holding", "app", "rollback", "scheduling")
+JOINTS = ("look", "beginning", "fsck", "keeper", "holding", "app", "rollback", "scheduling", "checkup")
 
 # Imports go strictly downwards, and rooms on one floor are strangers.
 FLOORS = {
