@@ -23,29 +23,29 @@ PACKAGE = "orchestrator"
 # In the core, among the small hands of floor 2 and on the floor that joins them the order is that of reading: each may know those before it.
 CORE = (
     "formats", "item", "value", "names", "causes", "outcome", "gate", "spec", "slot", "integration", "wire", "setting", "outward", "own", "graph", "escapes", "masking",
-    "cachekey", "condition", "events", "table", "phase", "carrying", "state", "observations", "actions", "stuck", "retry", "pools", "fanout", "plan",
+    "cachekey", "condition", "expression", "schedule", "crontab", "covering", "events", "due", "table", "phase", "carrying", "state", "observations", "actions", "stuck", "retry", "pools", "fanout", "plan",
     "preview", "priority", "agenda", "flaw", "checkpoint", "draft", "undoing", "fanning", "judging", "deciding", "asking", "ending", "starting",
-    "decide", "reconcile", "story", "drawing", "eta",
+    "decide", "reconcile", "story", "drawing", "eta", "health",
 )  # fmt: skip
 HANDS = (
     "ports", "clock", "disk", "files", "process", "project", "signals", "layers", "config", "secret", "author", "context", "phasefile",
-    "inbox",
+    "inbox", "supervisor",
 )  # fmt: skip
-JOINTS = ("look", "fitting", "beginning", "fsck", "keeper", "app", "rollback")
+JOINTS = ("look", "fitting", "beginning", "fsck", "keeper", "holding", "app", "rollback", "scheduling", "checkup")
 
 # Imports go strictly downwards, and rooms on one floor are strangers.
 FLOORS = {
     "errors": 0,
     "core": 1,
     **dict.fromkeys(HANDS, 2),
-    **dict.fromkeys(("engine", "store", "load", "agent", "bridge", "watch"), 3),
+    **dict.fromkeys(("engine", "store", "load", "agent", "bridge", "cron", "watch"), 3),
     **dict.fromkeys(JOINTS, 4),
     "cli": 5,
 }
 
 # What a pure module may use: nothing here reads a clock, rolls dice, or touches the world (of signal: the names).
 PURE = frozenset(
-    "__future__ ast base64 bisect collections datetime difflib enum errno functools graphlib hashlib heapq html itertools json math"
+    "__future__ ast base64 bisect collections cronsim datetime difflib enum errno functools graphlib hashlib heapq html itertools json math"
     " operator re signal string types typing".split()
 )
 IMPURE_CALLS = frozenset({"open", "print", "input", "exec", "eval", "__import__"})

@@ -53,6 +53,7 @@ class Draft:
         self.paused = state.run.paused is not None
         self.over: set[AttemptId] = set()  # attempts whose end is among the news
         self.materials = dict[int, Material]()  # what the disk says of the files of phases, just now
+        self.settled = list[ev.InstantSettled]()  # what became of instants of schedules
         self.answers = dict[str, tuple[bool, str]]()
         self.pressed: list[int] = []
         self.recovered: list[int] = []
@@ -75,6 +76,12 @@ class Draft:
         """Is this the attempt that its phase is waiting for?"""
         phase = self.phase(attempt.phase)
         return phase.is_live and phase.attempt == attempt.number and attempt.run == self.state.run.id
+
+    def records(self, schedule: str) -> list[dict[str, Any]]:
+        """What became of its instants, by now."""
+        now = iso(self.moment.now)
+        noted = ({**vars(event), "at": now} for event in self.settled if event.schedule == schedule)
+        return [*self.state.schedules.get(schedule, ()), *noted]
 
     def live(self) -> set[int]:
         changed = {number for number, phase in self._changed.items() if phase.is_live}
