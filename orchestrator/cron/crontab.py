@@ -71,15 +71,15 @@ def _install(text: str, draft: Path) -> process.Answer:
     disk.make_folder(draft.parent)
     disk.replace(draft, os.fsencode(text), durable=False)
     try:
-        return _crontab(str(draft))
+        return _crontab(draft.name, draft.parent)  # Debian's reads no more than a hundred characters of a path
     finally:
         disk.remove(draft)
 
 
-def _crontab(argument: str) -> process.Answer:
+def _crontab(argument: str, folder: Path = Path("/")) -> process.Answer:
     env = {**os.environ, "LC_ALL": "C", "CRONTAB_NOHEADER": "Y"}  # without what some put before what it holds
     try:
-        return process.consult(("crontab", argument), PATIENCE, env)
+        return process.consult(("crontab", argument), PATIENCE, env, str(folder))
     except FileNotFoundError:
         remedy = "install cron (Debian: apt install cron), or use --systemd"
         raise NoCrontab(NO_PROGRAM, remedy) from None
