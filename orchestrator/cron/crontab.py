@@ -80,10 +80,10 @@ def _crontab(argument: str) -> process.Answer:
     env = {**os.environ, "LC_ALL": "C", "CRONTAB_NOHEADER": "Y"}  # without what some put before what it holds
     try:
         return process.consult(("crontab", argument), PATIENCE, env)
-    except FileNotFoundError:
-        remedy = "install cron (Debian: apt install cron), or use --systemd"
-        raise NoCrontab(NO_PROGRAM, remedy) from None
     except OSError as error:
+        if error.errno == errno.ENOENT:
+            remedy = "install cron (Debian: apt install cron), or use --systemd"
+            raise NoCrontab(NO_PROGRAM, remedy) from None
         raise NoCrontab(f"crontab cannot be started: {error.strerror or error}", "check it, or use --systemd") from None
 
 
