@@ -25,13 +25,13 @@ CORE = (
     "formats", "item", "value", "names", "causes", "outcome", "gate", "spec", "slot", "integration", "wire", "setting", "outward", "own", "graph",
     "cachekey", "condition", "expression", "schedule", "crontab", "covering", "events", "due", "table", "phase", "carrying", "state", "observations", "actions", "stuck", "retry", "pools", "fanout", "plan",
     "preview", "priority", "agenda", "flaw", "checkpoint", "draft", "undoing", "fanning", "judging", "deciding", "asking", "ending", "starting",
-    "decide", "reconcile", "story", "drawing", "eta",
+    "decide", "reconcile", "story", "drawing", "eta", "health",
 )  # fmt: skip
 HANDS = (
     "ports", "clock", "disk", "files", "process", "project", "signals", "layers", "config", "author", "context", "phasefile",
     "inbox", "supervisor",
 )  # fmt: skip
-JOINTS = ("look", "beginning", "fsck", "keeper", "holding", "app", "rollback", "scheduling")
+JOINTS = ("look", "beginning", "fsck", "keeper", "holding", "app", "rollback", "scheduling", "checkup")
 
 # Imports go strictly downwards, and rooms on one floor are strangers.
 FLOORS = {

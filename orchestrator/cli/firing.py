@@ -16,11 +16,11 @@ from orchestrator.cli.asking import ask
 from orchestrator.cli.run import perform, scheduled
 from orchestrator.config import Settings
 from orchestrator.core.draft import Decision
-from orchestrator.core.due import Met, looked_at_from, meet, skipped
+from orchestrator.core.due import Met, meet, skipped, unsettled
 from orchestrator.core.events import InstantSettled
 from orchestrator.core.names import epoch
 from orchestrator.core.observations import Observation
-from orchestrator.core.schedule import QUEUE, REPLACE, SKIP, Schedule, all_between
+from orchestrator.core.schedule import QUEUE, REPLACE, SKIP, Schedule
 from orchestrator.core.state import State
 from orchestrator.errors import Refused, RunActive, UsageError
 from orchestrator.scheduling import note_next
@@ -29,7 +29,6 @@ from orchestrator.store.queue import Queue
 from orchestrator.store.reading import read_state
 from orchestrator.supervisor import SUPERVISOR
 
-MOST = 10_000  # instants that are told apart; of what was missed before them nobody needs to know each
 LOOK_EVERY, AT_LEAST_EVERY = 0.25, 30.0
 SLOWEST = 5.0
 WAITING_ALREADY = "another one is waiting for its turn already"
@@ -72,8 +71,7 @@ class Firing:
     def _meet(self, state: State) -> Met:
         now, schedule = clock.now(), self.schedule
         records = state.schedules.get(schedule.name, [])
-        start = looked_at_from(epoch(schedule.since), records, now)
-        instants = all_between(schedule, self._zone, start, now, MOST)
+        instants = unsettled(schedule, self._zone, records, now)
         if self._waits is None and (waiting := self._queue.waiting()) is not None:
             instants = [instant for instant in instants if instant != waiting]
         return meet(

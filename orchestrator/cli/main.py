@@ -27,6 +27,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "logs": "What phase N printed.",
         "story": "Every decision about phase N, and its cause.",
         "history": "How the last runs ended, and what each phase took.",
+        "health": "Whether all is well, in points and in the exit code.",
     },
     "Act": {
         "cancel": "End the run, or phase N, and all that it started.",

@@ -9,6 +9,7 @@ from filelock import FileLock, Timeout
 
 from orchestrator import disk
 from orchestrator.core.names import epoch, iso
+from orchestrator.errors import StateUnwritable
 from orchestrator.store.schedules import path_of
 from orchestrator.store.store import unwritable
 
@@ -39,12 +40,12 @@ class Queue:
         """The instant that waits; None if none does."""
         if not os.path.exists(self._path):
             return None
-        if self._acquired():
-            self._lock.release()
-            return None
         try:
+            if self._acquired():
+                self._lock.release()
+                return None
             return epoch(self._path.read_text())
-        except (OSError, ValueError):  # it has just come
+        except (OSError, ValueError, StateUnwritable):  # it has just come, or we may only read
             return None
 
     def _acquired(self) -> bool:
