@@ -30,6 +30,8 @@ class NoCrontab(UsageError):
 def read() -> str | None:
     """None: this account has none."""
     answer = _crontab("-l")
+    if len(answer.out) >= process.LONGEST:
+        raise UsageError("the crontab is too long to be changed here", f"more than {process.LONGEST} bytes")
     if answer.code == 0:
         return os.fsdecode(answer.out)
     if _NONE.search(answer.err + answer.out):
@@ -80,10 +82,10 @@ def _crontab(argument: str, folder: Path = Path("/")) -> process.Answer:
     env = {**os.environ, "LC_ALL": "C", "CRONTAB_NOHEADER": "Y"}  # without what some put before what it holds
     try:
         return process.consult(("crontab", argument), PATIENCE, env, str(folder))
-    except FileNotFoundError:
-        remedy = "install cron (Debian: apt install cron), or use --systemd"
-        raise NoCrontab(NO_PROGRAM, remedy) from None
     except OSError as error:
+        if error.errno == errno.ENOENT:
+            remedy = "install cron (Debian: apt install cron), or use --systemd"
+            raise NoCrontab(NO_PROGRAM, remedy) from None
         raise NoCrontab(f"crontab cannot be started: {error.strerror or error}", "check it, or use --systemd") from None
 
 

@@ -56,7 +56,7 @@ def start_script(root: Path, schedule: Schedule, environ: Mapping[str, str]) -> 
             "code=$(",
             "  {",
             f"    {{ {shlex.join(fire(root, schedule.name))} </dev/null 2>&1 3>&- 4>&-; echo $? >&4; }} |",
-            '      tee -a "$log" >&3 4>&-',
+            "      { trap '' PIPE; exec tee -a \"$log\"; } >&3 4>&-  # kept also where nobody reads it",
             "  } 4>&1",
             ")",
             'exit "${code:-70}"',
