@@ -6,40 +6,37 @@ starts of orch are such starts.
 
 from __future__ import annotations
 
-import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from orchestrator import disk
-from orchestrator.core.names import cut, nearest, readable, seconds
+from orchestrator.core.names import nearest, readable, seconds
+from orchestrator.core.outward import SecretSource, Target
+from orchestrator.core.own import NOTIFY, OWN, PARAMS, POOLS, SECRETS, by_table, setting_of
+from orchestrator.core.own import unknown as not_a_setting
 from orchestrator.core.setting import (
     BY_NAME,
     BYTES,
     COUNT,
     DURATION,
-    PARAMS,
     PLAIN,
-    POOLS,
     RETRIED,
     SETTINGS,
     SWITCH,
+    TEXT,
+    WORDS,
     Setting,
-    by_table,
-    setting_of,
     size,
 )
-from orchestrator.core.setting import unknown as not_a_setting
 from orchestrator.core.spec import RetryRule
 from orchestrator.core.value import Value
 from orchestrator.errors import SettingsError
+from orchestrator.layers import Layer, as_toml, file_layer, flag_layer, line_of, variable_layer
 
-FILE, SHARED_FILE = "orch.toml", "pyproject.toml"
 DEFAULT = "default"
-_NOT_SETTINGS = ("ORCH_PROJECT", "ORCH_NO_CGROUP")
-_VARIABLES = {f"ORCH_{name.upper()}": name for name in BY_NAME if "." not in name}
 
 
 class Settings(Value):
@@ -53,12 +50,15 @@ class Settings(Value):
     logs_phase_bytes: int
     logs_keep: int
     logs_structured_bytes: int
+    logs_max_age: float
     checkpoints_keep: int
     checkpoints_max_age: float
     trust: bool
     retry: dict[str, RetryRule]  # every class that may be retried at all
     pools: dict[str, int]  # how many tokens there are of each
     params: dict[str, Any]  # the parameters that a run may be given, with their defaults
+    secrets: dict[str, SecretSource]
+    notify: dict[str, Target]
     origins: dict[str, str]  # of what is no default
 
 
@@ -69,19 +69,11 @@ class Shown(NamedTuple):
     meaning: str
 
 
-class Layer(Value):
-    """One place that settings come from: what it says, and where exactly it says it."""
-
-    tree: dict[str, Any]
-    strict: bool  # a file has types; variables and flags are text
-    where: Callable[[str], str]
-
-
 def settings(root: Path, flags: Mapping[str, object], environ: Mapping[str, str]) -> Settings:
     """What holds for the project at `root`; SettingsError with every fault. A flag that is None was not given."""
     faults: list[str] = []
     given: dict[str, tuple[Any, str]] = {}
-    for layer in (_file_layer(root, faults), _variable_layer(environ), _flag_layer(flags)):
+    for layer in (file_layer(root, faults), variable_layer(environ), flag_layer(flags)):
         if layer.tree:
             given.update(_checked(layer, faults))
     values = _with_defaults({name: value for name, (value, _) in given.items()})
@@ -94,121 +86,12 @@ def settings(root: Path, flags: Mapping[str, object], environ: Mapping[str, str]
 
 def describe(settings: Settings) -> list[Shown]:
     """Every setting as it holds, for people: the value as it could be written in the file, its origin, its meaning."""
-    own = [*(POOLS + name for name in settings.pools), *(PARAMS + name for name in settings.params)]
-    rows = [*SETTINGS, *map(setting_of, own)]
+    own = [row for table in OWN for key in getattr(settings, table) for row in OWN[table].settings(key)]
+    shown = [*SETTINGS, *(row for row in own if row.name in settings.origins)]
     return [
-        Shown(row.name, row.written(_value(settings, row.name)), settings.origins.get(row.name, DEFAULT), row.meaning)
-        for row in rows
+        Shown(row.name, row.written(_shown(settings, row.name)), settings.origins.get(row.name, DEFAULT), row.meaning)
+        for row in shown
     ]
-
-
-# Where settings come from
-
-
-def _file_layer(root: Path, faults: list[str]) -> Layer:
-    own, shared = _read(root / FILE, faults), _read(root / SHARED_FILE, faults)
-    tree = _parsed(FILE, own, faults)
-    # the word is looked for first: most pyproject.toml say nothing about orch and need not be parsed
-    tools = _parsed(SHARED_FILE, shared, faults).get("tool") if "orch" in shared else None
-    section = tools.get("orch") if isinstance(tools, dict) else None
-    if section is None:
-        return Layer(tree, True, lambda name: _place(FILE, own, name))
-    there = _place(SHARED_FILE, shared, "tool.orch")
-    if (root / FILE).exists():
-        faults.append(f"{there}: [tool.orch] and {FILE} both have settings: keep one of the two places")
-        return _NOTHING
-    if not isinstance(section, dict):
-        faults.append(f"{there}: tool.orch = {_toml(section)} is not a table: write [tool.orch], its keys below")
-        return _NOTHING
-    return Layer(section, True, lambda name: _place(SHARED_FILE, shared, f"tool.orch.{name}"))
-
-
-def _variable_layer(environ: Mapping[str, str]) -> Layer:
-    tree = {name: environ[variable] for variable, name in _VARIABLES.items() if environ.get(variable)}
-    return Layer(tree, False, lambda name: f"ORCH_{name.upper()}")
-
-
-def strange_variables(environ: Mapping[str, str]) -> list[str]:
-    """What looks as if it were meant for orch, and is not; what an attempt is given has names of its own."""
-    if "ORCH_PHASE" in environ:
-        return []
-    said = list[str]()
-    for name in sorted(environ):
-        if name.startswith("ORCH_") and name not in _VARIABLES and name not in _NOT_SETTINGS:
-            right = nearest(name, list(_VARIABLES))
-            hint = f"did you mean {right}?" if right else "it is ignored"
-            said.append(f"{readable(name)}: there is no such variable: {hint}")
-    return said
-
-
-def _flag_layer(flags: Mapping[str, object]) -> Layer:
-    tree: dict[str, Any] = {}
-    for name, value in flags.items():
-        if value is not None:
-            *tables, key = name.split(".")
-            _inner(tree, tables)[key] = value
-    return Layer(tree, False, lambda name: "--" + name.replace("_", "-"))
-
-
-_NOTHING = Layer({}, True, str)
-
-
-def _inner(tree: dict[str, Any], tables: list[str]) -> dict[str, Any]:
-    for table in tables:
-        tree = tree.setdefault(table, {})
-    return tree
-
-
-def _read(path: Path, faults: list[str]) -> str:
-    try:
-        return disk.read(path).decode("utf-8").replace("\r\n", "\n")
-    except (FileNotFoundError, NotADirectoryError):
-        return ""
-    except UnicodeDecodeError as error:
-        faults.append(f"{path.name}: it is not UTF-8 text (byte {error.start})")
-    except OSError as error:
-        faults.append(f"{path.name}: it cannot be read: {error.strerror}")
-    return ""
-
-
-def _parsed(file: str, text: str, faults: list[str]) -> dict[str, Any]:
-    if not text:
-        return {}
-    import tomllib
-
-    try:
-        return tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # an endless number, or nesting without end, is no TOMLDecodeError
-        line = re.search(r"at line (\d+)", str(error))
-        number = int(line[1]) if line else text.count("\n") + 1
-        faults.append(f"{file}:{number}: it is not valid TOML: {str(error).partition(' (at ')[0]}")
-    return {}
-
-
-_KEY = r"""(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')"""
-_DOTTED = rf"{_KEY}(?:\s*\.\s*{_KEY})*"
-_LINE = re.compile(rf"\s*(?:\[\[?\s*(?P<table>{_DOTTED})\s*\]|(?P<key>{_DOTTED})\s*=)")
-
-
-def _place(file: str, text: str, name: str) -> str:
-    """The line that gives this name, or the nearest table around it (tomllib does not tell)."""
-    lines: dict[tuple[str, ...], int] = {}
-    table: tuple[str, ...] = ()
-    for number, line in enumerate(text.splitlines(), 1):
-        if match := _LINE.match(line):
-            words = tuple(re.findall(r"[^\s.\"']+", match["table"] or match["key"]))
-            table = words if match["table"] else table
-            words = words if match["table"] else (*table, *words)
-            for end in range(1, len(words) + 1):
-                lines.setdefault(words[:end], number)
-    words = tuple(name.split("."))
-    known = next((words[:end] for end in range(len(words), 0, -1) if words[:end] in lines), None)
-    return f"{file}:{lines[known]}" if known else file
-
-
-def _line_of(fault: str) -> int:
-    found = re.match(r"[\w.]+:(\d+): ", fault)
-    return int(found[1]) if found else 0
 
 
 # Checking
@@ -218,16 +101,14 @@ def _checked(layer: Layer, faults: list[str]) -> dict[str, tuple[Any, str]]:
     from pydantic import ValidationError
 
     try:
-        pools, params = (layer.tree.get(table) for table in ("pools", "params"))
-        known = by_table(pools if isinstance(pools, dict) else (), params if isinstance(params, dict) else ())
-        checked = _model(known, layer.tree).model_validate(layer.tree, strict=layer.strict)
+        checked = _model(by_table(layer.tree), layer.tree).model_validate(layer.tree, strict=layer.strict)
     except ValidationError as invalid:
         found = list[str]()
         for error in invalid.errors(include_url=False):
             name = readable(".".join(map(str, error["loc"])))
             said = readable(_sentence(name, error, _as_given(layer.tree, error["loc"])))
             found.append(f"{layer.where(name)}: {said}")
-        faults += sorted(found, key=_line_of)
+        faults += sorted(found, key=line_of)
         return {}
     return {name: (value, layer.where(name)) for name, value in _leaves(checked.model_dump())}
 
@@ -255,6 +136,8 @@ def _type_of(setting: Setting) -> Any:
 
     if setting.kind == PLAIN:
         return Annotated[Any, BeforeValidator(_plain)]
+    if setting.kind in (TEXT, WORDS):
+        return Annotated[Any, BeforeValidator(_line if setting.kind == TEXT else partial(_words, setting.words))]
     bounds = Field(ge=setting.least, le=setting.most)
     if setting.kind == DURATION:
         return Annotated[float, bounds, BeforeValidator(_finite_seconds)]
@@ -271,6 +154,22 @@ def _plain(given: object) -> object:
     raise ValueError("it is neither text nor a number, true or false, nor a list of these")
 
 
+def _line(given: object) -> str:
+    if isinstance(given, str) and given.strip() and given.isprintable():
+        return given
+    raise ValueError("it is empty, or not text of one line")
+
+
+def _words(known: tuple[str, ...], given: object) -> tuple[str, ...]:
+    for word in given if isinstance(given, list) else [given]:
+        if word not in known:
+            right = nearest(word, list(known)) if isinstance(word, str) else None
+            raise ValueError(f"{as_toml(word)} is none of {', '.join(known)}" + (f"; {right}?" if right else ""))
+    if not isinstance(given, list) or not given:
+        raise ValueError(f"write a list of {', '.join(known)}")
+    return tuple(given)
+
+
 def _finite_seconds(given: object) -> float:
     try:
         return seconds(given)
@@ -280,7 +179,7 @@ def _finite_seconds(given: object) -> float:
 
 def _leaves(tree: dict[str, Any], tables: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in tree.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and (value or tables.rstrip(".") not in OWN):
             yield from _leaves(value, f"{tables}{key}.")
         else:
             yield f"{tables}{key}", value
@@ -298,6 +197,19 @@ def _contradictions(values: dict[str, Any], origins: dict[str, str]) -> Iterator
         delay, cap = f"retry.{code}.delay", f"retry.{code}.cap"
         if values[delay] > values[cap]:
             yield f"{said(delay)} is longer than {said(cap)}: raise the cap, or lower the delay"
+    for table, among, example in _ONE_OF:
+        for key, given in _entries(values, table).items():
+            if sum(name in given for name in among) != 1:
+                where = next(
+                    (origins[f"{table}.{key}.{name}"] for name in given), origins.get(f"{table}.{key}", DEFAULT)
+                )
+                yield f"{where}: {table}.{key} takes exactly one of {', '.join(among)}: {example}"
+
+
+_ONE_OF = (
+    (SECRETS, ("env", "file", "command"), 'token = { env = "TOKEN" }'),
+    (NOTIFY, ("url", "secret", "ping"), 'url = "https://..."'),
+)
 
 
 # What is said of a fault
@@ -314,9 +226,14 @@ def _sentence(name: str, error: Mapping[str, Any], given: object) -> str:
         return not_a_setting(name)
     if kind == "value_error":
         return f"{name}: {error['ctx']['error']}"
+    table, _, key = name.partition(".")
+    if kind == "model_type" and table == SECRETS and key:  # what stands there may be the secret: it is not shown
+        return f'{name}: say where it is found, not what it is: {key} = {{ env = "{key.upper()}" }}'
+    if kind == "model_type" and table == NOTIFY and key:
+        return f"{name} is not a table: write [{name}], its keys below"
     if kind == "model_type":
-        return f"{name} = {_toml(given)} is not a table: write [{name}], its keys below"
-    return f"{name} = {_toml(given)} is not {setting_of(name).expected}"
+        return f"{name} = {as_toml(given)} is not a table: write [{name}], its keys below"
+    return f"{name} = {as_toml(given)} is not {setting_of(name).expected}"
 
 
 def _as_given(tree: Any, path: tuple[Any, ...]) -> Any:
@@ -324,12 +241,6 @@ def _as_given(tree: Any, path: tuple[Any, ...]) -> Any:
     for key in path:
         tree = tree[key]
     return tree
-
-
-def _toml(value: object) -> str:
-    if isinstance(value, dict | list):
-        return "a table" if isinstance(value, dict) else "a list"
-    return cut(readable(json.dumps(value, ensure_ascii=False, default=str)), 60)
 
 
 # What holds
@@ -349,19 +260,41 @@ def _settled(values: dict[str, Any], origins: dict[str, str]) -> Settings:
         code: RetryRule(*(values[f"retry.{code}.{field}"] for field in ("tries", "delay", "factor", "cap", "jitter")))
         for code in RETRIED
     }
-    pools = {name.removeprefix(POOLS): value for name, value in values.items() if name.startswith(POOLS)}
-    params = {name.removeprefix(PARAMS): value for name, value in values.items() if name.startswith(PARAMS)}
-    tables = ("retry.", POOLS, PARAMS)
-    plain = {name.replace(".", "_"): value for name, value in values.items() if not name.startswith(tables)}
-    return Settings(**plain, retry=retry, pools=pools, params=params, origins=origins)
+    pools, params = (_entries(values, table) for table in (POOLS, PARAMS))
+    secrets = {name: SecretSource(**given) for name, given in _entries(values, SECRETS).items()}
+    notify = {name: Target(**given) for name, given in _entries(values, NOTIFY).items()}
+    apart = ("retry.", *(f"{table}." for table in OWN))
+    plain = {name.replace(".", "_"): value for name, value in values.items() if not name.startswith(apart)}
+    return Settings(
+        **plain, retry=retry, pools=pools, params=params, secrets=secrets, notify=notify, origins=origins
+    )  # fmt: skip
 
 
-def _value(settings: Settings, name: str) -> Any:
-    if name.startswith("retry."):
-        _, code, field = name.split(".")
-        return getattr(settings.retry[code], field)
-    if name.startswith(POOLS):
-        return settings.pools[name.removeprefix(POOLS)]
-    if name.startswith(PARAMS):
-        return settings.params[name.removeprefix(PARAMS)]
+def _entries(values: dict[str, Any], table: str) -> dict[str, Any]:
+    """What is given for each key of a table that is the project's own; of several settings each, by their names."""
+    found = dict[str, Any]()
+    for name, value in values.items():
+        if name.startswith(f"{table}."):
+            _, key, *field = name.split(".")
+            if field:
+                found.setdefault(key, {})[field[0]] = value
+            else:
+                found[key] = value
+    return found
+
+
+def _shown(settings: Settings, name: str) -> Any:
+    table, *rest = name.split(".")
+    if table == "retry":
+        return getattr(settings.retry[rest[0]], rest[1])
+    if table == NOTIFY and rest[1] in ("url", "ping"):  # whoever has the whole of it may write there
+        return _host_only(getattr(settings.notify[rest[0]], rest[1]))
+    if table in OWN:
+        found = getattr(settings, table)[rest[0]]
+        return getattr(found, rest[1]) if len(rest) > 1 else found
     return getattr(settings, name.replace(".", "_"))
+
+
+def _host_only(url: str) -> str:
+    scheme, mark, rest = url.partition("://")
+    return f"{scheme}{mark}{re.split('[/?#]', rest.rpartition('@')[2])[0]}/..." if mark else "..."

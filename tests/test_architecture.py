@@ -22,13 +22,13 @@ PACKAGE = "orchestrator"
 
 # In the core, among the small hands of floor 2 and on the floor that joins them the order is that of reading: each may know those before it.
 CORE = (
-    "formats", "item", "value", "names", "causes", "outcome", "gate", "spec", "slot", "integration", "wire", "setting", "graph",
+    "formats", "item", "value", "names", "causes", "outcome", "gate", "spec", "slot", "integration", "wire", "setting", "outward", "own", "graph",
     "cachekey", "condition", "events", "table", "phase", "carrying", "state", "observations", "actions", "stuck", "retry", "pools", "fanout", "plan",
     "preview", "priority", "agenda", "flaw", "checkpoint", "draft", "undoing", "fanning", "judging", "deciding", "asking", "ending", "starting",
     "decide", "reconcile", "story", "drawing", "eta",
 )  # fmt: skip
 HANDS = (
-    "ports", "clock", "disk", "files", "process", "project", "signals", "config", "author", "context", "phasefile",
+    "ports", "clock", "disk", "files", "process", "project", "signals", "layers", "config", "author", "context", "phasefile",
     "inbox",
 )  # fmt: skip
 JOINTS = ("look", "beginning", "fsck", "keeper", "app", "rollback")

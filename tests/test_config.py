@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from orchestrator import config
-from orchestrator.config import Settings, strange_variables
+from orchestrator.config import Settings
+from orchestrator.core.outward import SecretSource, Target
 from orchestrator.core.setting import BY_NAME, RETRIED, SETTINGS, size
 from orchestrator.core.spec import RetryRule
 from orchestrator.errors import CODES, SettingsError, UsageError
+from orchestrator.layers import strange_variables
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -326,3 +328,54 @@ def test_pools_are_the_projects_own(tmp_path: Path) -> None:
     assert faults(tmp_path) == ["orch.toml:1: pools = 3 is not a table: write [pools], its keys below"]
     (tmp_path / "orch.toml").unlink()
     assert config.settings(tmp_path, {}, {}).pools == {}
+
+
+OUTWARD = """
+[secrets]
+token = { env = "TOKEN" }
+key = { file = "~/.key" }
+
+[notify.ops]
+url = "https://user:word@hooks.example/services/abc?x=1"
+events = ["failed", "gate"]
+quiet = "22:00-07:00"
+
+[notify.alive]
+ping = "https://hc.example/uuid"
+"""
+
+
+def test_secrets_and_targets_are_values_and_no_url_is_shown(tmp_path: Path) -> None:
+    (tmp_path / "orch.toml").write_text(OUTWARD)
+    found = config.settings(tmp_path, {}, {})
+    assert found.secrets == {"token": SecretSource(env="TOKEN"), "key": SecretSource(file="~/.key")}
+    assert found.notify["ops"].events == ("failed", "gate")
+    assert found.notify["alive"] == Target(ping="https://hc.example/uuid")
+    shown = {row.name: row.value for row in config.describe(found)}
+    assert shown["notify.ops.url"] == '"https://hooks.example/..."'
+    assert shown["secrets.token.env"] == '"TOKEN"'
+    assert "secrets.token.file" not in shown
+    assert not any(word in value for value in shown.values() for word in ("word", "abc", "uuid"))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('[secrets]\ntoken = "s3cr3t"', 'orch.toml:2: secrets.token: say where it is found, not what it is: token = { env = "TOKEN" }'),
+        ("[secrets]\ntoken = {}", "secrets.token takes exactly one of env, file, command"),
+        ('[secrets]\ntoken = { env = "A", file = "b" }', "orch.toml:2: secrets.token takes exactly one of env, file, command"),
+        ('[secrets]\ntoken = { enf = "A" }', "orch.toml:2: secrets.token.enf is not a setting: did you mean secrets.token.env?"),
+        ('[secrets]\n"a b" = { env = "A" }', "secrets.a b: this is not the name of a secret"),
+        ('[notify.ops]\nevents = ["failed"]', "orch.toml:2: notify.ops takes exactly one of url, secret, ping"),
+        ('[notify.ops]\nurl = "x:y"\nevents = ["faild"]', 'orch.toml:3: notify.ops.events: "faild" is none of'),
+        ('[notify.ops]\nurl = "x:y"\nevents = []', "orch.toml:3: notify.ops.events: write a list of"),
+        ('[notify.ops]\nurl = ""', "orch.toml:2: notify.ops.url: it is empty, or not text of one line"),
+        ('[notify]\nops = "https://x/hidden"', "notify.ops"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_secrets_and_targets_is_named_and_no_value_shown(
+    tmp_path: Path, text: str, told: str
+) -> None:
+    (found,) = faults(tmp_path, text)
+    assert told in found
+    assert "s3cr3t" not in found and "hidden" not in found

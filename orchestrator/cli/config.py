@@ -17,7 +17,8 @@ from orchestrator.cli.frame import (
     show_json,
     tell,
 )
-from orchestrator.config import describe, strange_variables
+from orchestrator.config import describe
+from orchestrator.layers import strange_variables
 
 EXAMPLE = "Example: orch config show"
 

@@ -145,6 +145,19 @@ class AskAnswered(Event):
     number: Number | None = None
 
 
+class InstantSettled(Event):
+    """What became of an instant that a schedule was due at, or of several in a row: each is settled once."""
+
+    schedule: str
+    due: str
+    how: str  # ran, caught_up, skipped
+    why: str = ""  # of skipped
+    run: str = ""
+    missed: bool = False  # it was skipped because nobody began it in time
+    last: str = ""  # of several: the last of them
+    count: int = 1
+
+
 class RolledBack(Event):
     """The phases named are as they were, and so are the files that phases declare."""
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-from orchestrator.core.names import nearest
 from orchestrator.core.value import Value
 from orchestrator.errors import CODES
 
 COUNT, DURATION, BYTES, FACTOR, SWITCH = "count", "duration", "bytes", "factor", "switch"
+TEXT, WORDS = "text", "words"
+PLAIN = "plain"  # text, a number, true or false, or a list of these: what its default is
 RETRIED = {name: code.retry for name, code in CODES.items() if code.retry is not None}
 
 
@@ -22,10 +23,11 @@ class Setting(Value):
     meaning: str
     least: float = 0
     most: float | None = None
+    words: tuple[str, ...] = ()  # of WORDS: which there are
 
     def written(self, value: Any) -> str:
         """As it could stand in the file."""
-        if self.kind == PLAIN:
+        if self.kind in (PLAIN, TEXT, WORDS):
             return json.dumps(value, ensure_ascii=False)
         if self.kind == SWITCH:
             return "true" if value else "false"
@@ -39,6 +41,10 @@ class Setting(Value):
     def expected(self) -> str:
         if self.kind == PLAIN:
             return "text, a number, true or false, or a list of these"
+        if self.kind == TEXT:
+            return "text of one line"
+        if self.kind == WORDS:
+            return f"a list of {', '.join(self.words)}"
         if self.kind == SWITCH:
             return "true or false"
         least = self.written(self.least)
@@ -83,41 +89,13 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("logs.keep", COUNT, 20, "of how many attempts of a phase the logs are kept", 1, 100_000),
     Setting("logs.structured_bytes", BYTES, 20_000_000, "how large the structured log gets before it is rotated", 1000,
             10**12),
+    Setting("logs.max_age", DURATION, 30 * 86400.0, "after how long a log is removed", 1),
     Setting("checkpoints.keep", COUNT, 20, "how many checkpoints are kept; what a phase may still need is", 1, 10_000),
     Setting("checkpoints.max_age", DURATION, 30 * 86400.0, "after how long a checkpoint is removed", 1),
     Setting("trust", SWITCH, False, "whether phases/ is used although group or others may write to it"),
     *_retry_rows(),
 )  # fmt: skip
 BY_NAME = {setting.name: setting for setting in SETTINGS}
-POOLS, PARAMS = "pools.", "params."  # tables whose keys are the project's own
-PLAIN = "plain"  # text, a number, true or false: what its default is
-_POOL = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,40}")
-_PARAM = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
-
-
-def pool(name: str) -> Setting:
-    return Setting(POOLS + name, COUNT, None, f"how many tokens there are of {name}, for phases that take it", 1, 10**9)
-
-
-def is_pool(name: str) -> bool:
-    return _POOL.fullmatch(name) is not None
-
-
-def param(name: str) -> Setting:
-    return Setting(
-        PARAMS + name, PLAIN, None, f"what {name} is in a run that is not told otherwise (`--set {name}=...`)"
-    )
-
-
-def is_param(name: str) -> bool:
-    return _PARAM.fullmatch(name) is not None
-
-
-def setting_of(name: str) -> Setting:
-    if name.startswith(PARAMS):
-        return param(name.removeprefix(PARAMS))
-    return BY_NAME[name] if name in BY_NAME else pool(name.removeprefix(POOLS))
-
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]?)(i?)b?", re.IGNORECASE)
 
@@ -130,59 +108,3 @@ def size(text: object) -> int:
     if match is None or (match[3] and not match[2]) or len(match[1]) > 20:
         raise ValueError(f'{text!r} is not a size: write bytes, or "64kB", "10MB", "1GB"')
     return int(float(match[1]) * (1024 if match[3] else 1000) ** " kmg".index(match[2].lower() or " "))
-
-
-def by_table(pools: Iterable[str] = (), params: Iterable[str] = ()) -> dict[str, Any]:
-    """The settings as their tables nest; with the project's own pools and parameters."""
-    top: dict[str, Any] = {
-        "pools": {name: pool(name) for name in pools if is_pool(name)},
-        "params": {name: param(name) for name in params if is_param(name)},
-    }
-    for setting in SETTINGS:
-        *tables, key = setting.name.split(".")
-        table = top
-        for word in tables:
-            table = table.setdefault(word, {})
-        table[key] = setting
-    return top
-
-
-def unknown(name: str) -> str:
-    """What to say of a name that is no setting."""
-    tables, _, key = name.rpartition(".")
-    if tables == "pools":
-        return f"{name}: this is not the name of a pool: letters, digits, _ and -, at most 41, a letter first"
-    if tables == "params":
-        return f"{name}: this is not the name of a parameter: letters, digits and _, at most 64, no digit first"
-    if tables == "retry":
-        return _unknown_class(key)
-    right = _neighbour(tables, key) or _elsewhere(key)
-    return f"{name} is not a setting: " + (f"did you mean {right}?" if right else "`orch config show` lists them all")
-
-
-def _unknown_class(key: str) -> str:
-    code, may = key.upper(), f"rules may be set for {', '.join(RETRIED)}"
-    if code in CODES and code not in RETRIED:
-        return (
-            f"[retry.{key}]: {code} ({CODES[code].meaning}) is never retried, because trying again cannot help; {may}"
-        )
-    right = code if code in RETRIED else nearest(code, list(RETRIED))
-    return f"[retry.{key}]: no class of errors has this name: " + (f"did you mean {right}?" if right else may)
-
-
-def _neighbour(tables: str, key: str) -> str | None:
-    level = by_table()
-    for table in tables.split(".") if tables else ():
-        level = level.get(table, {})
-    right = nearest(key.lower(), list(level))
-    return f"{tables}.{right}" if tables and right else right
-
-
-def _elsewhere(key: str) -> str | None:
-    """The same key where it belongs: a table forgotten, or begun too early, is the common slip."""
-    found = [name.rpartition(".")[0] for name in BY_NAME if name.rpartition(".")[2] == key.lower()]
-    if not 1 <= len(found) <= 2:
-        return None
-    if found == [""]:
-        return f"{key.lower()} above the first [table]"
-    return f"{key.lower()} under {' or '.join(f'[{table}]' for table in found)}"

@@ -16,6 +16,8 @@ from orchestrator.core.value import Value
 
 VERSION = 1
 ANSWERS_KEPT = 1000
+INSTANTS_KEPT = 100  # of each schedule
+SCHEDULES_KEPT = 50
 RUNS_KEPT = 100
 
 
@@ -60,6 +62,7 @@ class State:
         self.agents: dict[str, Identity] = {}
         self.answers: dict[str, dict[str, Any]] = {}
         self.runs: list[dict[str, Any]] = []  # how the last runs ended, the newest last
+        self.schedules: dict[str, list[dict[str, Any]]] = {}  # what became of their instants, the newest last
         self.live: set[int] = set()  # derived: which phases have an attempt
         self.restoring: set[int] = set()  # derived: whose outputs are to go back to their checkpoint
         self.awaiting: set[int] = set()  # derived: which phases wait for a person
@@ -232,6 +235,14 @@ def _ask_answered(state: State, event: ev.AskAnswered, at: str) -> None:
         del state.answers[next(iter(state.answers))]
 
 
+def _instant_settled(state: State, event: ev.InstantSettled, at: str) -> None:
+    before = state.schedules.pop(event.schedule, [])
+    record = {name: value for name, value in event.__dict__.items() if name != "schedule"}
+    state.schedules[event.schedule] = [*before, {**record, "at": at}][-INSTANTS_KEPT:]
+    while len(state.schedules) > SCHEDULES_KEPT:
+        del state.schedules[next(iter(state.schedules))]
+
+
 _RUN_FOLD: dict[type[Event], Callable[[State, Any, str], None]] = {
     ev.RunStarted: _run_started,
     ev.RunContinued: _opened,
@@ -243,6 +254,7 @@ _RUN_FOLD: dict[type[Event], Callable[[State, Any, str], None]] = {
     ev.AgentEngaged: _agent_engaged,
     ev.AgentLeft: _agent_left,
     ev.AskAnswered: _ask_answered,
+    ev.InstantSettled: _instant_settled,
     ev.RolledBack: _rolled_back,
 }
 
@@ -253,7 +265,7 @@ def run_document(state: State) -> dict[str, Any]:
     run = {**state.run.__dict__, "scope": state.run.scope.as_dict()}
     run["owner"] = state.run.owner.as_dict() if state.run.owner else None
     agents = {name: who.as_dict() for name, who in state.agents.items()}
-    return {"run": run, "agents": agents, "answers": state.answers, "runs": state.runs}
+    return {"run": run, "agents": agents, "answers": state.answers, "runs": state.runs, "schedules": state.schedules}
 
 
 def from_document(data: dict[str, Any]) -> State:
@@ -262,6 +274,7 @@ def from_document(data: dict[str, Any]) -> State:
     state.agents = {name: Identity.from_dict(who) for name, who in data["agents"].items()}
     state.answers = dict(data["answers"])
     state.runs = list(data.get("runs", ()))
+    state.schedules = dict(data.get("schedules", {}))
     for number, phase in (*data["phases"].items(), *data.get("items", {}).items()):
         state._put(number_of(number), PhaseState.from_dict(phase))
     return state

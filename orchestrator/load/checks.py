@@ -8,7 +8,7 @@ import re
 from typing import Any
 
 from orchestrator.core.names import nearest, seconds
-from orchestrator.core.setting import is_pool
+from orchestrator.core.own import POOLS, is_own
 from orchestrator.core.spec import Limits, RetryRule, Spec
 from orchestrator.core.value import Value
 from orchestrator.errors import CODES
@@ -290,7 +290,7 @@ def _pools(value: Any, wrong: Wrong) -> Any:
     if not is_table(value):
         return wrong(f"pools: {shown(value)} is not a table of tokens", "pools = { gpu = 1 }")
     for pool, many in value.items():
-        if not isinstance(pool, str) or not is_pool(pool):
+        if not isinstance(pool, str) or not is_own(POOLS, pool):
             wrong(f"pools: {shown(pool)} is not the name of a pool", "letters, digits, _ and -")
         elif not is_whole(many) or not 0 < many <= LARGEST:
             wrong(f"pools: {pool}: {shown(many)} is not a whole number above 0", f"pools = {{ {pool} = 1 }}")

@@ -60,6 +60,9 @@ def check_state(document: dict[str, Any]) -> None:
     _each(document["answers"], lambda answer: _like(answer, _ANSWER))
     for run in document.get("runs", ()):
         _like(run, _RUN)
+    for records in document.get("schedules", {}).values():
+        for record in records:
+            _like(record, _INSTANT)
     _each(document["phases"], _check_phase)
     _each(document.get("items", {}), _check_phase)
 
@@ -178,6 +181,10 @@ def _is_time_or_none(value: Any) -> bool:
         return False
 
 
+def _is_time(value: Any) -> bool:
+    return bool(value) and _is_time_or_none(value)
+
+
 def _is_code(value: Any) -> bool:
     return type(value) is str and value in CODES
 
@@ -190,5 +197,9 @@ _ANSWER: dict[str, Fits] = {"verb": _is_text, "accepted": _SIMPLE["bool"], "text
 _RUN: dict[str, Fits] = {
     "id": _is_text, "due": _is_text, "verdict": _is_text, "calls": _is_int, "done": _is_int, "total": _is_int,
     "started_at": _is_time_or_none, "finished_at": _is_time_or_none,
+}  # fmt: skip
+_INSTANT: dict[str, Fits] = {
+    "due": _is_time, "how": _is_text, "why": _is_text, "run": _is_text, "missed": _SIMPLE["bool"], "count": _is_int,
+    "last": _is_time_or_none, "at": _is_time,
 }  # fmt: skip
 _ERROR: dict[str, Fits] = {"code": _is_code, "message": _is_text}

@@ -106,6 +106,7 @@ _NAMES: dict[type[ev.Event], str] = {
     ev.AgentEngaged: "agent_engaged",
     ev.AgentLeft: "agent_left",
     ev.AskAnswered: "ask_answered",
+    ev.InstantSettled: "instant_settled",
     ev.AttemptIntended: "phase_start",
     ev.AttemptWithdrawn: "phase_not_started",
     ev.StopRequested: "phase_stopping",

@@ -39,9 +39,16 @@ def test_every_event_folds(line):
         state.apply(intended(event.number, 2), 0.0)
     if event.kind == "RunResumed":
         state.apply(ev.RunPaused("ann"), 0.0)
-    before = (state.run, dict(state.phases), dict(state.items), dict(state.agents), dict(state.answers))
+    before = (
+        state.run,
+        dict(state.phases),
+        dict(state.items),
+        dict(state.agents),
+        dict(state.answers),
+        dict(state.schedules),
+    )
     state.apply(event, 1.0)
-    changed = (state.run, state.phases, state.items, state.agents, state.answers) != before
+    changed = (state.run, state.phases, state.items, state.agents, state.answers, state.schedules) != before
     assert changed or event.kind == "AgentLeft"
 
 

@@ -10,7 +10,16 @@ from orchestrator.core.events import Scope
 from orchestrator.core.names import AttemptId, iso
 from orchestrator.core.outcome import Failure
 from orchestrator.core.phase import DURATIONS_KEPT, ERRORS_KEPT, PhaseState, fold_phase, phase_document
-from orchestrator.core.state import ANSWERS_KEPT, RUNS_KEPT, RunState, State, from_document, run_document
+from orchestrator.core.state import (
+    ANSWERS_KEPT,
+    INSTANTS_KEPT,
+    RUNS_KEPT,
+    SCHEDULES_KEPT,
+    RunState,
+    State,
+    from_document,
+    run_document,
+)
 from tests.core.given import AGENT, COMES, ME, NOW, completed, failed, intended, retrying, run_started
 
 AT = iso(NOW)
@@ -234,3 +243,18 @@ def test_the_document_is_json_and_comes_back_as_the_same_state():
 def test_a_phase_in_the_document_has_every_field():
     assert set(phase_document(PhaseState())) == set(PhaseState._fields)
     assert RunState.from_dict({}) == RunState()
+
+
+def test_instants_are_kept_by_their_schedule_and_not_without_end():
+    state = State()
+    for minute in range(INSTANTS_KEPT + 3):
+        due = f"2026-11-20T{minute // 60:02}:{minute % 60:02}:00.000Z"
+        state.apply(ev.InstantSettled("nightly", due, "ran", run="r1"), float(minute))
+    state.apply(ev.InstantSettled("weekly", "2026-11-20T00:00:00.000Z", "skipped", "nobody began it", missed=True), 9.0)
+    assert len(state.schedules["nightly"]) == INSTANTS_KEPT
+    assert state.schedules["nightly"][0]["due"] == "2026-11-20T00:03:00.000Z"
+    again = from_document(json.loads(json.dumps({**run_document(state), "phases": {}})))
+    assert again.schedules == state.schedules
+    for number in range(SCHEDULES_KEPT):
+        state.apply(ev.InstantSettled(f"s{number}", "2026-11-20T00:00:00.000Z", "ran"), 1.0)
+    assert len(state.schedules) == SCHEDULES_KEPT and "nightly" not in state.schedules

@@ -14,7 +14,7 @@ from orchestrator.core.story import _SENTENCES, Chapter, concerns, is_about
 from tests.core.given import run_started
 
 GOLDEN = [json.loads(line) for line in (Path(__file__).parent / "golden_events.jsonl").read_text().splitlines()]
-NOT_OF_A_PHASE = {ev.PlanAdopted, ev.AgentEngaged, ev.AgentLeft}
+NOT_OF_A_PHASE = {ev.PlanAdopted, ev.AgentEngaged, ev.AgentLeft, ev.InstantSettled}
 
 
 @pytest.mark.parametrize("data", GOLDEN, ids=lambda data: data["event"])
