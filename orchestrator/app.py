@@ -41,6 +41,7 @@ from orchestrator.keeper import Keeper
 from orchestrator.load.definitions import Definitions, Fault
 from orchestrator.load.loading import load
 from orchestrator.look import TURN_MODE, cache_of, known_plan, rules_of
+from orchestrator.notices import Notices
 from orchestrator.ports import Watcher
 from orchestrator.signals import Signals
 from orchestrator.store.asks import POLL, Asks
@@ -215,11 +216,15 @@ class Holding:
         self._closing.append(self.ground.tidy)
         self._measurer = Measurer(self.ground, self.inbox.put)
         self._outlook = Outlook(record)
-        told = [Guarded(one, record) for one in (*watchers, self._structured_log(record), self._outlook)]
+        self.notices = Notices(self.root, settings, lambda: self.store.position.seq, record)
+        self._closing.append(self.notices.close)
+        others: list[Watcher] = [self._structured_log(record), self._outlook, *self.notices.watchers]
+        told = [Guarded(one, record) for one in (*watchers, *others)]
         heart = Heartbeat(self.system, self.me, settings.heartbeat_timeout, self._expect)
         self._closing.append(lambda: heart.stop(self.store.state, clock.System().moment()))
         hands = Hands(self.root, self.bridge, self.asks, self.keeper, self._measurer, self.inbox.put)
         self.engine = Engine(plan, self.store, self.inbox, hands, heart, told, clock.System(), TURN_MODE)
+        self.notices.begin(self.state)
         self.found.notes += self.keeper.finish_what_was_begun(lambda event: self.engine.step([obs.WentBack(event)]))
         self._recover()
         self._listen()
@@ -311,6 +316,7 @@ def run(
         params = params_for(settings.params, holding.state, options)
         materials = _materials(holding.ground, plan, holding.state, scope, options)
         if nothing_to_do(plan, holding.state, scope, options, materials):
+            holding.notices.nothing_to_do(holding.state.run.id)
             return RunResult(0, False, holding.state, plan)
         holding.inbox.every(tend_display)
         with Signals(holding.inbox):

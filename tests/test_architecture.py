@@ -22,23 +22,23 @@ PACKAGE = "orchestrator"
 
 # In the core, among the small hands of floor 2 and on the floor that joins them the order is that of reading: each may know those before it.
 CORE = (
-    "formats", "item", "value", "names", "causes", "outcome", "gate", "spec", "slot", "integration", "wire", "setting", "outward", "own", "graph",
+    "formats", "item", "value", "names", "causes", "outcome", "gate", "spec", "slot", "integration", "wire", "setting", "outward", "own", "quiet", "target", "graph",
     "cachekey", "condition", "events", "table", "phase", "carrying", "state", "observations", "actions", "stuck", "retry", "pools", "fanout", "plan",
     "preview", "priority", "agenda", "flaw", "checkpoint", "draft", "undoing", "fanning", "judging", "deciding", "asking", "ending", "starting",
-    "decide", "reconcile", "story", "drawing", "eta",
+    "decide", "reconcile", "story", "telling", "drawing", "eta",
 )  # fmt: skip
 HANDS = (
     "ports", "clock", "disk", "files", "process", "project", "signals", "layers", "config", "author", "context", "phasefile",
     "inbox",
 )  # fmt: skip
-JOINTS = ("look", "beginning", "fsck", "keeper", "app", "rollback")
+JOINTS = ("look", "beginning", "fsck", "keeper", "notices", "app", "rollback")
 
 # Imports go strictly downwards, and rooms on one floor are strangers.
 FLOORS = {
     "errors": 0,
     "core": 1,
     **dict.fromkeys(HANDS, 2),
-    **dict.fromkeys(("engine", "store", "load", "agent", "bridge", "watch"), 3),
+    **dict.fromkeys(("engine", "store", "load", "agent", "bridge", "services", "watch"), 3),
     **dict.fromkeys(JOINTS, 4),
     "cli": 5,
 }

@@ -42,6 +42,7 @@ COMMANDS: dict[str, dict[str, str]] = {
     "Set up": {
         "init": "Begin a project from a template.",
         "config": "The settings, and where each comes from.",
+        "notify": "Who is told what, and what they have not heard.",
     },
 }
 ABOUT = "Runs numbered phases in the order their needs allow, under deadlines that really kill."

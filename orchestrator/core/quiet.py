@@ -17,7 +17,7 @@ class Quiet(Value):
     end: int
 
     def until(self, now: float, zone: tzinfo | None) -> float | None:
-        """When they end that hold now, in seconds since 1970; None: nobody is asleep. `zone` None: the machine's own."""
+        """When they end that hold now, in seconds since 1970; None: nobody sleeps. No zone: the machine's own."""
         here = datetime.fromtimestamp(now, zone)
         minute = here.hour * 60 + here.minute
         if self.begin < self.end:

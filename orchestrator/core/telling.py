@@ -13,12 +13,10 @@ from orchestrator.core import events as ev
 from orchestrator.core.gate import Gate, ways
 from orchestrator.core.item import Item, phase_of
 from orchestrator.core.names import epoch, iso, readable, span
+from orchestrator.core.outward import FAILED, GATE, GAVE_UP, MISSED, RECOVERED, RUN_COMPLETED, RUN_FAILED
 from orchestrator.core.table import AWAITING, DONE
 from orchestrator.core.value import Value
 
-FAILED, RECOVERED, GATE, MISSED = "failed", "recovered", "gate", "missed"
-GAVE_UP, RUN_FAILED, RUN_COMPLETED = "gave_up", "run_failed", "run_completed"
-EVENTS = (FAILED, RECOVERED, GATE, MISSED, GAVE_UP, RUN_FAILED, RUN_COMPLETED)
 BEGUN, ENDED_WELL, ENDED_BADLY = "start", "ok", "fail"  # for a dead man's switch
 PINGS = (BEGUN, ENDED_WELL, ENDED_BADLY)
 TEST, DROPPED = "test", "dropped"
@@ -36,13 +34,13 @@ class Message(Value):
     text: str
     at: str
     run: str = ""
-    phases: tuple[int, ...] = ()
+    phases: tuple[tuple[int, str], ...] = ()  # number and name
     after: str = ""  # not before then
     dropped: int = 0  # how many others this one stands for
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Message:
-        return cls(**{**data, "phases": tuple(data.get("phases", ()))})
+        return cls(**{**data, "phases": tuple((int(number), str(name)) for number, name in data.get("phases", ()))})
 
 
 class Told(NamedTuple):
@@ -113,7 +111,7 @@ class _Line:
         self._said.setdefault(event, {}).setdefault(phase_of(number), words)
 
     def add(self, event: str, number: int | None, text: str, phases: Iterable[int] = (), after: str = "") -> str:
-        listed = tuple(phases)[:LISTED]
+        listed = tuple((number, self._name_of(number)) for number in phases)[:LISTED]
         made = Message(self.id(event, number), event, readable(text, LONGEST), self.at, self.teller.run, listed, after)
         self._messages.append(made)
         return made.id
@@ -149,10 +147,10 @@ def ident(*parts: object) -> str:
     return re.sub(r"[^\w.-]", "_", ".".join(map(str, parts)), flags=re.ASCII)[:150]
 
 
-def missed(schedule: str, due: float, now: float, why: str = "") -> Message:
-    """A start that did not happen: the same whoever notices it, so that it is said once."""
-    then = f"schedule {schedule}: the start that was due at {_shown(iso(due))} did not happen"
-    return Message(ident(MISSED, schedule, int(due)), MISSED, readable(f"{then}{why and f': {why}'}", LONGEST), iso(now))
+def missed(schedule: str, due: float, now: float, many: str = "") -> Message:
+    """A start that did not happen: under the same id whoever notices it, the next run or the second entry of cron."""
+    text = f"schedule {schedule}: the start that was due at {_shown(iso(due))} did not happen{many}"
+    return Message(ident(MISSED, schedule, int(due)), MISSED, readable(text, LONGEST), iso(now))
 
 
 def nothing_to_do(run: str, now: float) -> Message:
@@ -238,14 +236,22 @@ def _gate_opened(teller: Teller, event: ev.GateOpened, line: _Line) -> None:
 
 
 def _warn(number: int, gate: Gate, line: _Line) -> str:
-    """The message that comes before its deadline, if there is time for one; it is put down now, whoever is there then."""
+    """The message that comes before its deadline, if there is time for one; put down now, whoever is there then."""
     least, most = _LEAD
     if gate.due_at is None or not gate.delay_seconds or gate.delay_seconds < 2 * least:
         return ""
     when = iso(epoch(gate.due_at) - min(most, max(least, gate.delay_seconds / 10)))
     text = f"phase {line.name(number)} still waits for {gate.told()}: {_shown_of(gate)}{ways(number)}"
     line._messages.append(
-        Message(line.id(f"{GATE}_warning", number), GATE, readable(text, LONGEST), line.at, line.teller.run, (number,), when)
+        Message(
+            line.id(f"{GATE}_warning", number),
+            GATE,
+            readable(text, LONGEST),
+            line.at,
+            line.teller.run,
+            ((number, line._name_of(number)),),
+            when,
+        )
     )
     return line._messages[-1].id
 
@@ -258,6 +264,13 @@ def _decided(teller: Teller, event: Any, line: _Line) -> None:
     asking = teller._gates.pop(event.number, None)
     if asking is not None:
         line.withdraw(asking.warning)
+
+
+def _settled(teller: Teller, event: ev.InstantSettled, line: _Line) -> None:
+    if event.missed:
+        many = f", nor did any of the {event.count} until {_shown(event.last)}" if event.count > 1 else ""
+        why = f": {event.why}" if event.why else ""
+        line._messages.append(missed(event.schedule, epoch(event.due), epoch(line.at), many + why))
 
 
 def _plan_adopted(teller: Teller, event: ev.PlanAdopted, line: _Line) -> None:
@@ -295,8 +308,7 @@ _BRANCHES: dict[type[ev.Event], Callable[[Teller, Any, _Line], None]] = {
     ev.GateRejected: _rejected,
     ev.PhaseCancelled: _decided,
     ev.PhaseReset: _decided,
-    # Here belongs what becomes of a due instant: one that was missed is `missed(...)`, which has the id that the
-    # watching entry of cron uses, too.
+    ev.InstantSettled: _settled,
 }
 
 

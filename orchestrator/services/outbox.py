@@ -1,7 +1,8 @@
 """system/outbox/: what is to be told outside, a file each, until the target has said yes; and who sends it.
 
-`waiting/<target>/<when>-<id>.json` in the order of their names, `later-…` not before their time; `refused/` what a target
-does not want, with the reason; `sender.json` how the sender fares. None of them holds an address: it may be a secret.
+`waiting/<target>/<when>-<id>.json` in the order of their names, `later-…` not before their time; `refused/` what a
+target does not want, with the reason; `sender.json` how the sender fares. None of them holds an address: it may be a
+secret.
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ from typing import Any, NamedTuple
 from orchestrator import clock, disk, process
 from orchestrator.core.formats import MALFORMED
 from orchestrator.core.names import epoch, iso
+from orchestrator.core.outward import MISSED
 from orchestrator.core.telling import DROPPED, PINGS, Message, ident
 from orchestrator.core.value import Value
 
 MOST = 1000  # messages that wait for one target
 AT_ONCE = 100  # of the oldest are given up where there are more
 MOST_REFUSED = 100
+MOST_REMEMBERED = 200  # of what is told once, whoever notices it
 LATER = "later-"
 _SENDER = str(Path(__file__).with_name("__main__.py"))
 _NOT_ITS_OWN = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC")
@@ -73,6 +76,22 @@ class Outbox:
     # ---- putting in
 
     def put(self, target: str, message: Message) -> None:
+        if message.event == MISSED:  # noticed by two who know nothing of each other
+            self._once(target, message)
+        else:
+            self._put(target, message)
+
+    def _once(self, target: str, message: Message) -> None:
+        told = self.folder / "once"
+        disk.make_folder(told)
+        if (told / f"{target}.{message.id}").exists():
+            return
+        self._put(target, message)
+        disk.replace(told / f"{target}.{message.id}", b"", durable=True)
+        for name in _oldest(told)[:-MOST_REMEMBERED]:
+            disk.remove(told / name)
+
+    def _put(self, target: str, message: Message) -> None:
         folder = self._waiting / target
         disk.make_folder(folder)
         there = names(folder)
@@ -206,6 +225,11 @@ def read(target: str, path: Path) -> Letter | None:
 def names(folder: Path) -> list[str]:
     """Of the messages in it, in their order."""
     return [name for name in _names(folder) if name.removeprefix(LATER)[:14].isdigit()]
+
+
+def _oldest(folder: Path) -> list[str]:
+    found = [(entry.stat().st_mtime, entry.name) for entry in os.scandir(folder) if not entry.name.startswith(".")]
+    return [name for _, name in sorted(found)]
 
 
 def _names(folder: Path) -> list[str]:

@@ -24,13 +24,15 @@ _DRAFT = re.compile(r"\..+\.(\d+)\.new")
 _KINDS = {
     disk.FOLDER: (
         "journal", "asks", "agents", "agents/*", "agents/*/outcomes", "logs", "logs/phases", "logs/phases/*", "cache",
-        "cache/definitions", "cache/made", "cache/made/*", "backup",
+        "cache/definitions", "cache/made", "cache/made/*", "backup", "outbox", "outbox/waiting", "outbox/waiting/*",
+        "outbox/refused", "outbox/once",
     ),
     disk.FILE: (
         "state.json", LOCK, "journal/*.jsonl", "journal/*.snapshot.json", "asks/*.json", "asks/*.taken",
         "asks/*.answer", "agents/*/identity.json", "agents/*/outcomes/*.json", "logs/*.json", "logs/*.jsonl",
         "logs/*.log", "logs/phases/*/*.log", "cache/definitions/*.json", "cache/digests",
-        "cache/made/*/*.json",
+        "cache/made/*/*.json", "outbox/*.json", "outbox/sender.lock", "outbox/waiting/*/*.json",
+        "outbox/refused/*.json",
     ),
     disk.PIPE: ("asks/bell",),
 }  # fmt: skip

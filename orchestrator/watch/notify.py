@@ -41,7 +41,7 @@ class Notify:
         self._path, self._outbox, self._targets = told, outbox, targets
         self._position, self._complain = position, complain
         self._teller, self._seq = _read(told, complain)
-        self._written = self._seq or 0
+        self._written, self._saved = self._seq or 0, dict[str, Any]()
         self._held: list[tuple[str, Message]] = []
         self._failed_at: float | None = None
 
@@ -55,7 +55,9 @@ class Notify:
         last = self._position()
         if self._seq is None or self._seq > last:
             if self._seq is not None:
-                self._complain(f"notify: told up to line {self._seq}, but the journal ends at {last}: it goes on from now")
+                self._complain(
+                    f"notify: told up to line {self._seq}, but the journal ends at {last}: it goes on from now"
+                )
             self._seq, self._teller.run = last, state.run.id
             self._forget_done(state)
             self._save(force=True)
@@ -125,10 +127,12 @@ class Notify:
         if self._held or not (force or seq - self._written >= STRIDE):
             return
         document = {"version": 1, "seq": seq, **self._teller.as_dict()}
+        if document == self._saved:
+            return
         try:
             disk.make_folder(self._path.parent)
             disk.replace(self._path, json.dumps(document).encode() + b"\n", durable=True)
-            self._written = seq
+            self._written, self._saved = seq, document
         except OSError as error:
             self._complain(f"notify: {self._path.name} could not be written: {error.strerror}; the run goes on")
 
