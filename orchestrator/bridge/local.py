@@ -255,7 +255,7 @@ class LocalBridge:
         agent, who = conversation.agent, conversation.process
         swept = process.end_groups_of(who.pid) if who is not None else []
         swept += process.end_orphans(self._root, [agent], [], grace=0.0)
-        # Another bridge in this process may have an agent of its own among our children; who sends messages is one, too.
+        # Another bridge in this process may have an agent of its own among our children; one may send messages.
         told = {pid: process.describe(pid, 4096) for pid in process.children_of(os.getpid())}
         swept += process.end_strays({pid for pid in told if any(main in told[pid] for main in _OURS)})
         if swept:
