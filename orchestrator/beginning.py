@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import math
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from orchestrator.core.cachekey import Material
+from orchestrator.core.due import Met
 from orchestrator.core.events import Scope
 from orchestrator.core.graph import closure
 from orchestrator.core.names import nearest
@@ -23,10 +24,12 @@ class RunOptions:
 
     def __init__(
         self, scope: Scope, *, new: bool = False, force: bool = False, no_wait: bool = False, takeover: bool = False,
-        with_needs: bool = False, fail_fast: bool = False, due: str = "", params: Mapping[str, str] | None = None,
+        with_needs: bool = False, fail_fast: bool = False, params: Mapping[str, str] | None = None,
+        meets: Callable[[State], Met] | None = None,
     ) -> None:  # fmt: skip
         self.scope, self.new, self.force, self.no_wait = scope, new, force, no_wait
-        self.takeover, self.with_needs, self.fail_fast, self.due = takeover, with_needs, fail_fast, due
+        self.takeover, self.with_needs, self.fail_fast = takeover, with_needs, fail_fast
+        self.meets = meets  # of a schedule: which instant it is for, asked when nobody else can settle it
         self.params = dict(params or {})  # as they were typed
 
 

@@ -1,12 +1,17 @@
-"""The only module that reads the clock: wall time for people and disk, a clock that counts sleep for deadlines."""
+"""The only module that reads the clock: wall time and zones for people, one that counts sleep for deadlines."""
 
 from __future__ import annotations
 
+import os
 import random
 import time
+from datetime import UTC, tzinfo
 from functools import cache
 
-from orchestrator.core.names import Moment
+from orchestrator.core.names import Moment, nearest
+from orchestrator.errors import UsageError
+
+LOCALTIME = "/etc/localtime"
 
 
 def now() -> float:
@@ -37,6 +42,46 @@ def shift(name: str) -> float:
 
 def pause(seconds: float) -> None:
     time.sleep(seconds)
+
+
+def zone(name: str = "") -> tzinfo:
+    """The time zone of that name; without one that of this process: $TZ, else the machine's."""
+    origin = "time zone" if name else "$TZ"
+    name = name or os.environ.get("TZ", "").removeprefix(":")
+    return _named(name, origin) if name else machine_zone()
+
+
+def machine_zone() -> tzinfo:
+    """What daemons go by, whatever $TZ says here: /etc/localtime, else UTC."""
+    from zoneinfo import ZoneInfo  # only schedules need it
+
+    try:
+        with open(LOCALTIME, "rb") as file:
+            return ZoneInfo.from_file(file, key=_localtime_name())
+    except (OSError, ValueError):
+        return UTC
+
+
+def _localtime_name() -> str:
+    return os.path.realpath(LOCALTIME).partition("/zoneinfo/")[2].removeprefix("posix/") or "local time"
+
+
+def _named(name: str, origin: str) -> tzinfo:
+    from zoneinfo import ZoneInfo, available_timezones
+
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        known = {one.lower(): one for one in available_timezones()}
+    if not known:
+        remedy = "this machine has no time zones: Debian: apt install tzdata, or pip install tzdata"
+    else:
+        near = nearest(name.lower(), list(known)) or nearest(name.lower(), [one.rpartition("/")[2] for one in known])
+        right = near and next((known[one] for one in known if one == near or one.endswith(f"/{near}")), None)
+        remedy = (
+            f"did you mean {right}?" if right else "name one as Europe/Berlin; `timedatectl list-timezones` has all"
+        )
+    raise UsageError(f"{origin}: there is no {name}", remedy)
 
 
 class System:

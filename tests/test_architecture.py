@@ -23,7 +23,7 @@ PACKAGE = "orchestrator"
 # In the core, among the small hands of floor 2 and on the floor that joins them the order is that of reading: each may know those before it.
 CORE = (
     "formats", "item", "value", "names", "causes", "outcome", "gate", "spec", "slot", "integration", "wire", "setting", "outward", "own", "quiet", "target", "graph",
-    "cachekey", "condition", "events", "table", "phase", "carrying", "state", "observations", "actions", "stuck", "retry", "pools", "fanout", "plan",
+    "cachekey", "condition", "expression", "schedule", "events", "due", "table", "phase", "carrying", "state", "observations", "actions", "stuck", "retry", "pools", "fanout", "plan",
     "preview", "priority", "agenda", "flaw", "checkpoint", "draft", "undoing", "fanning", "judging", "deciding", "asking", "ending", "starting",
     "decide", "reconcile", "story", "telling", "drawing", "eta",
 )  # fmt: skip
@@ -31,7 +31,7 @@ HANDS = (
     "ports", "clock", "disk", "files", "process", "project", "signals", "layers", "config", "author", "context", "phasefile",
     "inbox",
 )  # fmt: skip
-JOINTS = ("look", "beginning", "fsck", "keeper", "notices", "app", "rollback")
+JOINTS = ("look", "beginning", "fsck", "keeper", "outgoing", "holding", "app", "rollback")
 
 # Imports go strictly downwards, and rooms on one floor are strangers.
 FLOORS = {
@@ -45,7 +45,7 @@ FLOORS = {
 
 # What a pure module may use: nothing here reads a clock, rolls dice, or touches the world (of signal: the names).
 PURE = frozenset(
-    "__future__ ast base64 bisect collections datetime difflib enum errno functools graphlib hashlib heapq html itertools json math"
+    "__future__ ast base64 bisect collections cronsim datetime difflib enum errno functools graphlib hashlib heapq html itertools json math"
     " operator re signal string types typing".split()
 )
 IMPURE_CALLS = frozenset({"open", "print", "input", "exec", "eval", "__import__"})

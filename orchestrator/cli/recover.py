@@ -9,6 +9,7 @@ import typer
 from orchestrator import app
 from orchestrator.cli.frame import JsonOption, ProjectOption, root_of, settings_of, show, show_json, tell
 from orchestrator.core import events as ev
+from orchestrator.holding import Recovered
 
 EXAMPLE = "Example: orch recover --json"
 
@@ -32,7 +33,7 @@ def command(
     show("\n".join(lines(found)))
 
 
-def lines(found: app.Recovered) -> list[str]:
+def lines(found: Recovered) -> list[str]:
     told = [line for event in found.events if (line := _line(event))]
     told += [f"ended what was left running: {name}" for name in found.swept]
     told += [f"phase {number}: its agent is alive and goes on with it" for number in found.left]

@@ -20,6 +20,7 @@ from orchestrator.core.preview import preview
 from orchestrator.errors import UsageError
 from orchestrator.files.ground import Ground
 from orchestrator.files.measuring import examine
+from orchestrator.holding import Recovered
 from orchestrator.look import Look, rules_of
 from orchestrator.watch.outlet import Outlet
 from orchestrator.watch.plain import JsonLines, PlainLines
@@ -73,7 +74,7 @@ def command(
         return
     outlet = Outlet(sys.stdout.fileno())
 
-    def said(found: app.Recovered) -> None:
+    def said(found: Recovered) -> None:
         swept = (f"ended what was left running: {name}" for name in found.swept)
         hints = [] if quiet else found.hints
         for note in [*found.notes, *swept, *found.of_the_hidden(), *hints]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
 
+from orchestrator.core import due
 from orchestrator.core import events as ev
 from orchestrator.core.deciding import approve, not_theirs, reject
 from orchestrator.core.draft import Draft
@@ -242,6 +244,20 @@ def _owner(draft: Draft, number: int) -> str:
     return owner_name(agent, draft.state.agents.get(agent))
 
 
+def _settle(draft: Draft, ask: Asked) -> Answer:
+    """A schedule says that it begins nothing at these instants, and why."""
+    noted = 0
+    for text in ask.options:
+        instant = ev.Event.from_dict(json.loads(text))
+        assert isinstance(instant, ev.InstantSettled)
+        records = draft.state.schedules.get(instant.schedule, [])
+        if instant not in draft.settled and not due.is_settled(records, instant, draft.moment.now):
+            draft.note_run(instant)
+            draft.settled.append(instant)
+            noted += 1
+    return True, "noted" if noted else "it was settled already"
+
+
 def _phases(numbers: Iterable[int]) -> str:
     known = [*numbers]
     if len(known) == 1:
@@ -270,5 +286,5 @@ _ENDING = "the run is being ended; ask again when it is over"
 _GOES_ON = "; `orch resume` lets it go on"
 _VERBS: dict[str, Verb] = {
     "cancel": _cancel, "retry": _retry, "pause": _pause, "resume": _resume, "skip": _skip, "reset": _reset,
-    "approve": _then_run(approve), "reject": reject,
+    "approve": _then_run(approve), "reject": reject, "settle": _settle,
 }  # fmt: skip

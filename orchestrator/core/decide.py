@@ -17,6 +17,7 @@ from orchestrator.core.agenda import Agenda
 from orchestrator.core.asking import answer
 from orchestrator.core.cachekey import digest
 from orchestrator.core.draft import Decision, Draft, Mode
+from orchestrator.core.due import SKIPPED
 from orchestrator.core.ending import end_if_over
 from orchestrator.core.item import Item
 from orchestrator.core.judging import judge
@@ -258,6 +259,8 @@ def _run_asked(draft: Draft, seen: obs.RunAsked) -> None:
         name, seen.scope, seen.owner, seen.command, draft.mode.jobs, rules.heartbeat_timeout, rules.stale_after
     )  # fmt: skip
     params = {**rules.params, **seen.params}
+    for instant in seen.instants:
+        draft.note_run(instant if instant.how == SKIPPED else instant.replace(run=name))
     begun = ev.RunStarted(*opening, due=seen.due, params=params, force=seen.force)
     draft.note_run(begun if fresh else ev.RunContinued(*opening))
     if fresh or run.plan != draft.plan.digest:
@@ -287,6 +290,11 @@ def _reset_for_another_call(draft: Draft, seen: obs.RunAsked) -> None:
             draft.note(ev.PhaseReset(number, "of its items some had failed", items=items, relists=relists))
         elif phase.status == RETRY_WAIT and draft.plan.asks_first(number, phase):
             draft.note(ev.PhaseReset(number, "another plan was approved than there is now", phase.interruptions))
+
+
+def _instants_met(draft: Draft, seen: obs.InstantsMet) -> None:
+    for instant in seen.instants:
+        draft.note_run(instant)
 
 
 def _no_agents(draft: Draft, seen: obs.NoAgents) -> None:
@@ -354,6 +362,7 @@ _HANDLERS = {
     obs.AgentJoined: _agent_joined,
     obs.AgentGone: _agent_gone,
     obs.RunAsked: _run_asked,
+    obs.InstantsMet: _instants_met,
     obs.NoAgents: _no_agents,
     obs.Interrupt: _interrupted,
     obs.Asked: _asked,

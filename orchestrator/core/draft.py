@@ -53,6 +53,7 @@ class Draft:
         self.paused = state.run.paused is not None
         self.over: set[AttemptId] = set()  # attempts whose end is among the news
         self.materials = dict[int, Material]()  # what the disk says of the files of phases, just now
+        self.settled = list[ev.InstantSettled]()  # what became of instants of schedules
         self.answers = dict[str, tuple[bool, str]]()
         self.pressed: list[int] = []
         self.recovered: list[int] = []

@@ -12,7 +12,7 @@ from orchestrator.errors import StateDamaged
 
 VERSION = 1
 OLDEST = 1
-STATE, LINE, OUTCOME, ASK = "state", "line", "outcome", "ask"  # the kinds of documents
+STATE, LINE, OUTCOME, ASK, SCHEDULE = "state", "line", "outcome", "ask", "schedule"  # the kinds of documents
 
 Document = dict[str, Any]
 

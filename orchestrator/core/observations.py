@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from orchestrator.core.cachekey import Material
-from orchestrator.core.events import RolledBack, Scope
+from orchestrator.core.events import InstantSettled, RolledBack, Scope
 from orchestrator.core.names import AttemptId, Identity
 from orchestrator.core.outcome import Outcome, told_of
 from orchestrator.core.value import Value
@@ -173,7 +173,7 @@ class FilesListed(Observation):
 
 class Asked(Observation):
     ask: str
-    verb: str  # cancel, retry, pause, resume, skip, reset, approve, reject
+    verb: str  # cancel, retry, pause, resume, skip, reset, approve, reject, settle
     by: str
     number: int | None = None
     why: str = ""
@@ -182,6 +182,15 @@ class Asked(Observation):
     def told(self) -> str:
         what = [self.verb, *([] if self.number is None else [str(self.number)]), *(f"--{one}" for one in self.options)]
         return f"{self.by} asked: {' '.join(what)}" + (f" ({self.why})" if self.why else "")
+
+
+class InstantsMet(Observation):
+    """Instants of a schedule that have come, and that no run is for."""
+
+    instants: tuple[InstantSettled, ...]
+
+    def told(self) -> str:
+        return f"what schedule {self.instants[0].schedule} was due at was looked at"
 
 
 class RunAsked(Observation):
@@ -195,6 +204,7 @@ class RunAsked(Observation):
     force: bool = False
     due: str = ""
     params: dict[str, Any] = {}  # noqa: RUF012  of a new run; one that goes on keeps its own
+    instants: tuple[InstantSettled, ...] = ()  # of a schedule: the one that it is for, and those that had no run
 
     def told(self) -> str:
         return self.command

@@ -11,8 +11,9 @@ from pathlib import Path
 from orchestrator import clock, disk, process
 from orchestrator.core.flaw import Close, Cut, Drop, Flaw, Own
 from orchestrator.core.names import span
+from orchestrator.errors import OrchError
 from orchestrator.process.table import entry_of
-from orchestrator.store import asks, heartbeat, lock
+from orchestrator.store import asks, heartbeat, lock, schedules
 from orchestrator.store.keeping import FOLDER as BACKUP
 
 COMMITTED = ("README.md", ".gitignore")  # the project's, not orch's
@@ -24,14 +25,16 @@ _DRAFT = re.compile(r"\..+\.(\d+)\.new")
 _KINDS = {
     disk.FOLDER: (
         "journal", "asks", "agents", "agents/*", "agents/*/outcomes", "logs", "logs/phases", "logs/phases/*", "cache",
-        "cache/definitions", "cache/made", "cache/made/*", "backup", "outbox", "outbox/waiting", "outbox/waiting/*",
-        "outbox/refused", "outbox/once",
+        "cache/definitions", "cache/made", "cache/made/*", "backup", "schedules",
+        "logs/cron",
+        "outbox", "outbox/waiting", "outbox/waiting/*", "outbox/refused", "outbox/once",
     ),
     disk.FILE: (
         "state.json", LOCK, "journal/*.jsonl", "journal/*.snapshot.json", "asks/*.json", "asks/*.taken",
         "asks/*.answer", "agents/*/identity.json", "agents/*/outcomes/*.json", "logs/*.json", "logs/*.jsonl",
         "logs/*.log", "logs/phases/*/*.log", "cache/definitions/*.json", "cache/digests",
-        "cache/made/*/*.json", "outbox/*.json", "outbox/sender.lock", "outbox/waiting/*/*.json",
+        "cache/made/*/*.json", "schedules/*.json", "schedules/*.next", "schedules/*.sh", "logs/cron/*.log",
+        "outbox/*.json", "outbox/sender.lock", "outbox/waiting/*/*.json",
         "outbox/refused/*.json",
     ),
     disk.PIPE: ("asks/bell",),
@@ -43,6 +46,7 @@ _OF_PHASES = "agents/*/work/*"  # written by phases, as they please
 def untidiness(system: Path, *, is_live: bool) -> list[Flaw]:
     """`is_live`: a run is active, and may be about to do away with some of it itself."""
     found = [*_kinds_and_modes(system), *_lock(system), *_heartbeat(system)]
+    found += _schedules(system)
     found += [flaw for flaw in _asks(system) if not is_live or not flaw.steps]
     if not is_live:
         found += _left_over(system)
@@ -123,6 +127,17 @@ def _heartbeat(system: Path) -> Iterator[Flaw]:
     inner = "logs/heartbeat.json"
     if (system / inner).is_file() and heartbeat.read(system, clock.now()) is None:
         yield _flaw(system, inner, "it cannot be read", "nobody can tell whether the loop goes round", Drop(inner))
+
+
+def _schedules(system: Path) -> Iterator[Flaw]:
+    for name in schedules.names(system):
+        path = schedules.path_of(system, name)
+        try:
+            if path.is_file():
+                schedules.read(system, name)
+        except OrchError as error:
+            why = f"nothing begins when it is due: {error.remedy}"
+            yield Flaw(_name(system, f"{schedules.FOLDER}/{path.name}"), "it cannot be read", why, "")
 
 
 def _asks(system: Path) -> Iterator[Flaw]:

@@ -16,7 +16,7 @@ EXAMPLES = [
     obs.Interrupt("SIGINT", 130), asked("cancel"), run_asked(), obs.CheckpointMade(ORDER, "phase_9_x"),
     obs.CheckpointFailed(an(9), "RESOURCE", "why"), obs.Unrestored(9), obs.Restored(9, "phase_9_x"),
     obs.WentBack(ev.RolledBack("phase_9_x", "token", "ann", {}, {})), obs.FilesListed(9),
-    obs.Measured(9, NO_FILES),
+    obs.Measured(9, NO_FILES), obs.InstantsMet((ev.InstantSettled("s", "2026-11-20T02:00:00.000Z", "ran"),)),
 ]  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from orchestrator import app, clock, disk
+from orchestrator import clock, disk, holding
 from orchestrator.bridge import survey
 from orchestrator.core import actions as act
 from orchestrator.core import formats
@@ -116,19 +116,19 @@ class InstantBridge:
 
 def stage(segment_bytes: int | None = None) -> None:
     """For a child: instant hands, and if asked for a journal whose segments are soon full."""
-    app.LocalBridge = InstantBridge  # type: ignore[misc, assignment]
+    holding.LocalBridge = InstantBridge  # type: ignore[misc, assignment]
     if segment_bytes is not None:
-        app.JournalStore = partial(JournalStore, segment_bytes=segment_bytes)  # type: ignore[misc, assignment]
+        holding.JournalStore = partial(JournalStore, segment_bytes=segment_bytes)  # type: ignore[misc, assignment]
 
 
 @contextmanager
 def staged(segment_bytes: int | None = None) -> Iterator[None]:
-    bridge, store = app.LocalBridge, app.JournalStore
+    bridge, store = holding.LocalBridge, holding.JournalStore
     stage(segment_bytes)
     try:
         yield
     finally:
-        app.LocalBridge, app.JournalStore = bridge, store  # type: ignore[misc]
+        holding.LocalBridge, holding.JournalStore = bridge, store  # type: ignore[misc]
 
 
 def set_up(root: Path, settings: str = "", script: dict[int, list[str]] | None = None, phases: int = 3) -> None:

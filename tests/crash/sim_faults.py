@@ -72,8 +72,8 @@ class Sim(World):
         self.settings = Settings(
             jobs=draw.randint(1, 4), timeout=draw.choice((15.0, 60.0, 60.0)), kill_grace=draw.choice((0.5, 5.0)),
             stale_after=draw.choice((15.0, 15.0, 90.0)), beat_interval=4.0, heartbeat_timeout=draw.choice((20.0, 40.0)), load_timeout=30.0,
-            logs_phase_bytes=1000, logs_keep=3, logs_structured_bytes=10**6, trust=True, checkpoints_keep=3, checkpoints_max_age=1e6,
-            retry={**default_rules(), **retry}, pools=share.choice(({}, {}, {"one": 1}, {"one": 1, "two": 2})), params={}, origins={},
+            logs_phase_bytes=1000, logs_keep=3, logs_structured_bytes=10**6, logs_max_age=1e6, trust=True, checkpoints_keep=3, checkpoints_max_age=1e6,
+            retry={**default_rules(), **retry}, pools=share.choice(({}, {}, {"one": 1}, {"one": 1, "two": 2})), params={}, secrets={}, notify={}, origins={},
         )  # fmt: skip
         gates = random.Random(f"gates {self.seed}")
         asks = gates.choice((0.0, 0.0, 0.25, 0.5))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator import app, engine
+from orchestrator import engine, holding
 from orchestrator.bridge import survey
 from orchestrator.core import actions as act
 from orchestrator.core import decide, deciding, fanning, starting, table
@@ -66,7 +66,7 @@ def an_outcome_is_removed_when_it_is_read(patch: pytest.MonkeyPatch) -> None:
                 survey.take(system / "agents" / finding.agent, attempt)
         return findings
 
-    patch.setattr(app, "survey", look)
+    patch.setattr(holding, "survey", look)
 
 
 def deadlines_come_first(patch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import pytest
 
-from orchestrator import app
+from orchestrator import holding
 from orchestrator.store.reading import read_state
 from orchestrator.store.store import JournalStore
 from tests.crash.injecting import command
@@ -67,7 +67,7 @@ def _is_killed(project: Project, *, all_of_it: bool) -> None:
 
 
 def _small_segments() -> None:
-    app.JournalStore = partial(JournalStore, segment_bytes=1)  # type: ignore[misc, assignment]
+    holding.JournalStore = partial(JournalStore, segment_bytes=1)  # type: ignore[misc, assignment]
 
 
 def _nothing(project: Project) -> None: ...

@@ -1,4 +1,4 @@
-"""Notices: what a holder of the lock tells outside, where the project has somebody to tell; the joint of its parts."""
+"""Outgoing: what a holder of the lock tells outside, where the project has somebody to tell; the joint of its parts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from orchestrator.store.reading import read_lines
 from orchestrator.watch.notify import Notify, Past
 
 
-class Notices:
+class Outgoing:
     """Whatever goes wrong in here is said in the record, and the run does not notice."""
 
     def __init__(
