@@ -22,13 +22,13 @@ PACKAGE = "orchestrator"
 
 # In the core, among the small hands of floor 2 and on the floor that joins them the order is that of reading: each may know those before it.
 CORE = (
-    "formats", "item", "value", "names", "causes", "outcome", "gate", "spec", "slot", "integration", "wire", "setting", "outward", "own", "quiet", "target", "graph",
+    "formats", "item", "value", "names", "causes", "outcome", "gate", "spec", "slot", "integration", "wire", "setting", "outward", "own", "quiet", "target", "graph", "escapes", "masking",
     "cachekey", "condition", "expression", "schedule", "events", "due", "table", "phase", "carrying", "state", "observations", "actions", "stuck", "retry", "pools", "fanout", "plan",
     "preview", "priority", "agenda", "flaw", "checkpoint", "draft", "undoing", "fanning", "judging", "deciding", "asking", "ending", "starting",
     "decide", "reconcile", "story", "telling", "drawing", "eta",
 )  # fmt: skip
 HANDS = (
-    "ports", "clock", "disk", "files", "process", "project", "signals", "layers", "config", "author", "context", "phasefile",
+    "ports", "clock", "disk", "files", "process", "project", "signals", "layers", "config", "secret", "author", "context", "phasefile",
     "inbox",
 )  # fmt: skip
 JOINTS = ("look", "beginning", "fsck", "keeper", "outgoing", "holding", "app", "rollback")

@@ -22,7 +22,7 @@ from orchestrator.core.names import iso
 from orchestrator.core.outward import Target
 from orchestrator.errors import OrchError, SettingsError
 from orchestrator.services.outbox import Letter, Outbox, is_ping, names, take_turn
-from orchestrator.services.sending import address_of, quiet_until, send
+from orchestrator.services.sending import quiet_until, send
 from orchestrator.services.webhook import Never, NotNow
 
 LOOK_EVERY = 0.5
@@ -118,7 +118,7 @@ class Carrier(Thread):
             raise Never(f"it could not be delivered for {KEPT / 86400:.0f} days")
         self._tries += 1
         try:
-            return send(self._target, address_of(self._target, self._sender.settings, self._sender.root), letter)
+            return send(self._target, self._sender.settings, self._sender.root, letter)
         except NotNow as fault:
             if self._tries == 1:
                 self._sender.note(f"{self.name}: {letter.message.id}: {fault}; it is tried again")

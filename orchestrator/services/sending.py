@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import threading
 from datetime import tzinfo
 from importlib.util import find_spec
@@ -19,6 +20,8 @@ from orchestrator.core.outward import Target
 from orchestrator.core.quiet import quiet_of
 from orchestrator.core.target import host_only, is_plain, worded
 from orchestrator.core.telling import BEGUN, ENDED_BADLY
+from orchestrator.errors import OrchError
+from orchestrator.secret import resolve
 from orchestrator.services.outbox import Letter
 from orchestrator.services.webhook import Never, NotNow, post, within
 
@@ -26,8 +29,18 @@ APPRISE_WHOLE = 60.0
 EXTRA = "pip install 'orch[notify]'"
 
 
-def send(target: Target, address: str, letter: Letter) -> str:
+def send(target: Target, settings: Settings, root: Path, letter: Letter) -> str:
     """Returns what was answered; NotNow or Never where it was not taken."""
+    address = address_of(target, settings, root)
+    try:
+        return _send(target, address, letter)
+    except NotNow as fault:
+        raise NotNow(hidden(str(fault)), fault.after) from None
+    except Never as fault:
+        raise Never(hidden(str(fault))) from None
+
+
+def _send(target: Target, address: str, letter: Letter) -> str:
     if target.ping:
         return post(
             _of_ping(address, letter.message.event), letter.message.text.encode(), _headers(letter, "text/plain")
@@ -61,10 +74,13 @@ def lacking(settings: Settings) -> list[str]:
 
 
 def address_of(target: Target, settings: Settings, root: Path) -> str:
-    """Never where there is none."""
+    """NotNow where it cannot be had."""
     if not target.secret:
         return target.url or target.ping
-    raise Never(f"secrets are not there yet: {target.secret}")
+    try:
+        return resolve(target.secret, settings.secrets[target.secret], root, os.environ)
+    except OrchError as fault:  # a file that comes with a mount, a command that asks a server: later it may be there
+        raise NotNow(f"{fault.message}: {fault.remedy}") from None
 
 
 def quiet_until(target: Target, now: float) -> float | None:
