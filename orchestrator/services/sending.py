@@ -21,7 +21,7 @@ from orchestrator.core.quiet import quiet_of
 from orchestrator.core.target import host_only, is_plain, worded
 from orchestrator.core.telling import BEGUN, ENDED_BADLY
 from orchestrator.errors import OrchError
-from orchestrator.secret import resolve
+from orchestrator.secret import hidden, resolve
 from orchestrator.services.outbox import Letter
 from orchestrator.services.webhook import Never, NotNow, post, within
 
