@@ -14,7 +14,7 @@ from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import Any
 
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential_jitter
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential, wait_random
 
 from orchestrator import clock, disk
 from orchestrator.config import Settings, settings
@@ -26,6 +26,7 @@ from orchestrator.services.sending import quiet_until, send
 from orchestrator.services.webhook import Never, NotNow
 
 LOOK_EVERY = 0.5
+WALL_EVERY = 60.0  # a clock on the wall may be set
 PATIENCE = 6 * 3600.0  # of nothing but failure
 KEPT = 7 * 86400.0  # a message waits so long, and then nobody needs it any more
 FAR = 86400.0  # what is not due for so long is left to another sender
@@ -134,7 +135,7 @@ class Carrier(Thread):
             self._since = clock.ticking()
         while (until := quiet_until(self._target, now := clock.now())) is not None:
             self._sender.fares.say(self.name, held_until=iso(until))
-            self._pause(min(until - now, 60.0))
+            self._pause(min(until - now, WALL_EVERY))
             self._since = clock.ticking()
         return True
 
@@ -151,7 +152,7 @@ class Carrier(Thread):
         return clock.ticking() - self._since > self._sender.patience
 
 
-_growing = wait_exponential_jitter(initial=FIRST, max=LONGEST, jitter=FIRST)
+_growing = wait_exponential(multiplier=FIRST, max=LONGEST) + wait_random(0, FIRST)
 
 
 def _between(state: RetryCallState) -> float:

@@ -7,6 +7,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import pytest
@@ -37,7 +38,7 @@ class Server:
         self.heard: list[Heard] = []
         self.headers: dict[str, str] = {}  # that an answer of no carries
         self.on_request: Callable[[], None] = lambda: None
-        self._lock, self._held = threading.Lock(), list[socket.socket]()
+        self._lock, self._held, self._threads = threading.Lock(), list[socket.socket](), list[threading.Thread]()
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port = self._socket.getsockname()[1]
         self._is_open = True
@@ -71,6 +72,11 @@ class Server:
     def close(self) -> None:
         if self._is_open:
             self.down()
+        for one in [*self._held]:
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join(5)
         for one in self._held:
             one.close()
 
@@ -80,7 +86,9 @@ class Server:
                 connection, _ = listening.accept()
             except OSError:
                 return
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+            self._held.append(connection)
+            self._threads.append(threading.Thread(target=self._serve, args=(connection,), daemon=True))
+            self._threads[-1].start()
 
     def _serve(self, connection: socket.socket) -> None:
         with self._lock:
@@ -96,13 +104,12 @@ class Server:
             return
         path, headers, body = _request(connection)
         if not path:
-            connection.close()
+            connection.shutdown(socket.SHUT_RDWR)
             return
         self.on_request()
         with self._lock:
             self.heard.append(Heard(path, headers.get("idempotency-key", ""), body, how))
         if how == "silent":
-            self._held.append(connection)
             return
         if how == "reset":
             self._reset(connection)
@@ -113,7 +120,7 @@ class Server:
         if how == "garbage":
             answer = b"SSH-2.0-OpenSSH_9.6\r\n"
         connection.sendall(answer[:9] if how == "half" else answer)
-        connection.close()
+        connection.shutdown(socket.SHUT_RDWR)
 
     @staticmethod
     def _reset(connection: socket.socket) -> None:
@@ -126,11 +133,11 @@ def _request(connection: socket.socket) -> tuple[str, dict[str, str], bytes]:
         first = file.readline().split()
         headers = dict[str, str]()
         while (line := file.readline().strip()) and b":" in line:
-            name, _, value = line.decode().partition(":")
+            name, _, value = line.decode("latin-1").partition(":")
             headers[name.lower()] = value.strip()
         body = file.read(int(headers.get("content-length", "0")))
         whole = len(body) == int(headers.get("content-length", "0"))
-    return (first[1].decode() if len(first) > 1 and whole else ""), headers, body
+    return (first[1].decode("latin-1") if len(first) > 1 and whole else ""), headers, body
 
 
 @pytest.fixture
