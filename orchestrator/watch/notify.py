@@ -98,8 +98,9 @@ class Notify:
     def _post(self, messages: Iterable[Message]) -> None:
         """Each to those who want to hear of it."""
         new = [(name, one) for one in messages for name, target in self._targets.items() if wants(target, one)]
+        had = bool(new or self._held)
         self._put(new)
-        self._save(force=bool(new))
+        self._save(force=had)
         if new and not self._held:
             self._outbox.wake()
 
