@@ -127,6 +127,8 @@ class _Line:
         return f"{number} {self._name_of(number)}".rstrip()
 
     def told(self) -> Told:
+        """Phases first: what became of the run follows from them."""
+        others, self._messages = self._messages, []
         for event, said in self._said.items():
             numbers = sorted(said)
             shown = [f"{self.name(number)} {said[number]}" for number in numbers[:NAMED]]
@@ -136,7 +138,7 @@ class _Line:
             else:
                 text = f"{len(said)} phases {_SEVERAL[event]}: {'; '.join(shown)}{more}"
             self.add(event, numbers[0], text, numbers)
-        return Told(self._messages, self._withdrawn)
+        return Told([*self._messages, *others], self._withdrawn)
 
 
 _SEVERAL = {FAILED: "failed", RECOVERED: "are well again", GATE: "wait for a person", GAVE_UP: "have failed for good"}
