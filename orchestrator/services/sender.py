@@ -65,7 +65,7 @@ class Carrier(Thread):
         super().__init__(name=name, daemon=True)
         self._target, self._sender, self._outbox = target, sender, sender.outbox
         self._since = clock.ticking()  # the last yes, or the beginning
-        self._tries = 0
+        self._tries, self._path = 0, Path()
         self.gave_up = False
 
     def run(self) -> None:
@@ -91,7 +91,7 @@ class Carrier(Thread):
         return next((one for one in self._outbox.letters(self.name) if one.path.name > letter.path.name), None)
 
     def _carry(self, letter: Letter) -> None:
-        self._tries = 0
+        self._tries, self._path = 0, letter.path
         try:
             again = retry_if_exception_type(NotNow)
             trying = Retrying(sleep=self._rest, wait=_between, stop=self._is_enough, retry=again, reraise=True)
@@ -140,8 +140,9 @@ class Carrier(Thread):
         return True
 
     def _rest(self, seconds: float) -> None:
+        """Until it is worth another try; what somebody drops meanwhile is waited for no more."""
         until = clock.ticking() + seconds
-        while (left := until - clock.ticking()) > 0:
+        while (left := until - clock.ticking()) > 0 and self._path.exists():
             self._pause(min(left, LOOK_EVERY))
 
     def _pause(self, seconds: float) -> None:
