@@ -38,6 +38,7 @@ from orchestrator.store.heartbeat import Heartbeat
 from orchestrator.store.lock import StateLock, warnings_of
 from orchestrator.store.store import JournalStore, unwritable
 from orchestrator.store.taking import Patience, take
+from orchestrator.supervisor import SUPERVISOR
 from orchestrator.watch.guard import Guarded
 from orchestrator.watch.outlook import Outlook
 from orchestrator.watch.record import Record
@@ -106,7 +107,7 @@ class Holding:
         _make_system(self.system)
         lock = StateLock(self.system)
         self.found = Recovered(take(lock, self.system, purpose, self.me, self.command, patience))
-        self._closing.append(lock.release)
+        self._closing += (lock.release, SUPERVISOR.rests)
         try:
             self._open(lock, plan(), watchers)
         except BaseException as error:
@@ -176,7 +177,7 @@ class Holding:
         self._closing.append(self.outgoing.close)
         own: list[Watcher] = [self._structured_log(record), self._outlook, *self.outgoing.watchers]
         told = [Guarded(one, record) for one in (*watchers, *own)]
-        heart = Heartbeat(self.system, self.me, settings.heartbeat_timeout, self._expect)
+        heart = Heartbeat(self.system, self.me, settings.heartbeat_timeout, self._expect, tell=SUPERVISOR.alive)
         self._closing.append(lambda: heart.stop(self.store.state, clock.System().moment()))
         hands = Hands(self.root, self.bridge, self.asks, self.keeper, self._measurer, self.inbox.put)
         self.engine = Engine(plan, self.store, self.inbox, hands, heart, told, clock.System(), TURN_MODE)

@@ -16,6 +16,7 @@ from orchestrator.load.folder import read
 from orchestrator.load.static import numbers_in
 from orchestrator.services.outbox import Outbox
 from orchestrator.store.checkpoints import Vault
+from orchestrator.store.schedules import names
 
 MOST = 1000  # more are no help to whoever chooses from them
 
@@ -36,6 +37,15 @@ def checkpoints(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
     try:
         vault = Vault(project.find(ctx.params.get("project"), os.environ, Path.cwd()))
         return [(name, "") for name in vault.ids()[:MOST] if name.startswith(incomplete)]
+    except (OSError, OrchError):
+        return []
+
+
+def schedules(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """Their names."""
+    try:
+        root = project.find(ctx.params.get("project"), os.environ, Path.cwd())
+        return [(name, "") for name in names(root / "system") if name.startswith(incomplete)]
     except (OSError, OrchError):
         return []
 

@@ -8,19 +8,21 @@ from typing import Annotated, Any
 
 import typer
 
+from orchestrator import clock
 from orchestrator.cli.completing import phases
 from orchestrator.cli.frame import JsonOption, ProjectOption, root_of, show, show_json, tell
+from orchestrator.cli.instants import instants_lines
 from orchestrator.cli.terminal import fitted, is_unicode
 from orchestrator.core.names import epoch, span
 from orchestrator.core.phase import PhaseState
-from orchestrator.core.state import State
+from orchestrator.core.state import INSTANTS_KEPT, State
 from orchestrator.core.value import Value
 from orchestrator.errors import UsageError
 from orchestrator.store.reading import read_state
 
 EXAMPLE = "Example: orch history --phase -8"
 MANY = 60  # more phases than this, and only those that stand out are shown
-RUNS_SHOWN = 20
+RUNS_SHOWN, INSTANTS_SHOWN = 20, 10
 SLOWEST_SHOWN, CHANGED_SHOWN = 10, 30
 USUAL, STRIKING = 5.0, 25.0  # percent that a last duration may lie off the median: to be as usual, to stand out
 NOTICEABLE = 1.0  # seconds that nobody would miss
@@ -77,7 +79,7 @@ def command(
     as_json: JsonOption = False,
     project: ProjectOption = None,
 ) -> None:
-    """Show how the last runs ended, and what each phase took in them."""
+    """Show how the last runs ended, what became of what was due, and what each phase took."""
     loaded = read_state(root_of(project) / "system")
     state = loaded.state
     if number is not None and number not in state.phases:
@@ -99,16 +101,17 @@ def rows_of(state: State, number: int | None = None) -> list[Row]:
 
 
 def document(state: State, rows: Sequence[Row]) -> dict[str, Any]:
-    return {"runs": state.runs, "phases": [_row_document(row) for row in rows]}
+    return {"runs": state.runs, "schedules": state.schedules, "phases": [_row_document(row) for row in rows]}
 
 
 def lines(state: State, rows: Sequence[Row], marks: Marks, number: int | None, *, everything: bool) -> list[str]:
     if number is not None:
         return _phase_lines(number, state.phase(number), rows, marks)
-    if not state.runs and not rows:
+    if not state.runs and not rows and not state.schedules:
         return [*_going_on(state), "nothing has been finished yet: what runs took is shown here, once `orch run` ends"]
     shown = rows if everything or len(rows) <= MANY else _striking(rows)
-    told = [*_run_lines(state, everything=everything), *_going_on(state), *_table(shown, marks)]
+    instants = instants_lines(state.schedules, clock.zone(), INSTANTS_KEPT if everything else INSTANTS_SHOWN)
+    told = [*_run_lines(state, everything=everything), *_going_on(state), *instants, *_table(shown, marks)]
     if len(shown) < len(rows):
         told.append(f"and {len(rows) - len(shown)} that do not stand out: `orch history --all` shows them")
     return told

@@ -12,6 +12,7 @@ from typer.main import get_command, get_group
 from orchestrator import __version__
 from orchestrator.cli.frame import Command, Group, guarded, show
 from orchestrator.cli.standing import open_what_was_closed, say_what_can_be_said
+from orchestrator.supervisor import SUPERVISOR
 
 # As the help shows them. Each is a file of this folder; only that of the command in use is loaded.
 COMMANDS: dict[str, dict[str, str]] = {
@@ -26,6 +27,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "logs": "What phase N printed.",
         "story": "Every decision about phase N, and its cause.",
         "history": "How the last runs ended, and what each phase took.",
+        "health": "Whether all is well, in points and in the exit code.",
     },
     "Act": {
         "cancel": "End the run, or phase N, and all that it started.",
@@ -41,6 +43,7 @@ COMMANDS: dict[str, dict[str, str]] = {
     },
     "Set up": {
         "init": "Begin a project from a template.",
+        "cron": "Runs that begin by themselves.",
         "config": "The settings, and where each comes from.",
         "notify": "Who is told what, and what they have not heard.",
     },
@@ -108,4 +111,5 @@ def main() -> None:
     say_what_can_be_said()
     codes: list[int] = []
     code = guarded(lambda: codes.append(int(application()(prog_name="orch", standalone_mode=False) or 0)))
+    SUPERVISOR.leaving()
     sys.exit(code or (codes[0] if codes else 0))

@@ -250,8 +250,7 @@ def _settle(draft: Draft, ask: Asked) -> Answer:
     for text in ask.options:
         instant = ev.Event.from_dict(json.loads(text))
         assert isinstance(instant, ev.InstantSettled)
-        records = draft.state.schedules.get(instant.schedule, [])
-        if instant not in draft.settled and not due.is_settled(records, instant, draft.moment.now):
+        if not due.is_settled(draft.records(instant.schedule), instant, draft.moment.now):
             draft.note_run(instant)
             draft.settled.append(instant)
             noted += 1

@@ -77,6 +77,12 @@ class Draft:
         phase = self.phase(attempt.phase)
         return phase.is_live and phase.attempt == attempt.number and attempt.run == self.state.run.id
 
+    def records(self, schedule: str) -> list[dict[str, Any]]:
+        """What became of its instants, by now."""
+        now = iso(self.moment.now)
+        noted = ({**vars(event), "at": now} for event in self.settled if event.schedule == schedule)
+        return [*self.state.schedules.get(schedule, ()), *noted]
+
     def live(self) -> set[int]:
         changed = {number for number, phase in self._changed.items() if phase.is_live}
         return changed | {number for number in self.state.live if number not in self._changed}

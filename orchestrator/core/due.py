@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import tzinfo
 from typing import Any
 
 from orchestrator.core.events import InstantSettled
 from orchestrator.core.names import epoch, iso
+from orchestrator.core.schedule import Schedule, all_between
 from orchestrator.core.value import Value
 
+MOST = 10_000  # instants that are told apart; of what was missed before them nobody needs to know each
 RAN, CAUGHT_UP, SKIPPED = "ran", "caught_up", "skipped"
 LATE = 600.0  # cron itself may begin that late: after a short sleep, or on a busy machine
 MISSED = "nobody began it in time: the machine or cron was not running"
@@ -44,8 +47,7 @@ def meet(
 
     `busy` says which run was going on at an instant; `waits` is the one that has waited for its turn, however long.
     """
-    known = [(epoch(record["due"]), _end(record)) for record in records if not _is_void(record, now)]
-    fresh = [instant for instant in instants if not any(first <= instant <= last for first, last in known)]
+    fresh = _without_record(instants, records, now)
     may = [instant for instant in fresh if now - instant <= max(catch_up, LATE if instant == fresh[-1] else 0.0)]
     if waits in fresh:
         may = [waits]
@@ -55,6 +57,17 @@ def meet(
     is_late = chosen != waits and (chosen != fresh[-1] or now - chosen > LATE)
     settled = _skipped(name, [instant for instant in fresh if instant < chosen], busy)
     return Met(settled, InstantSettled(name, iso(chosen), CAUGHT_UP if is_late else RAN))
+
+
+def unsettled(schedule: Schedule, zone: tzinfo, records: Records, now: float) -> list[float]:
+    """The instants that have come and have no record, the oldest first."""
+    start = looked_at_from(epoch(schedule.since), records, now)
+    return _without_record(all_between(schedule, zone, start, now, MOST), records, now)
+
+
+def _without_record(instants: Sequence[float], records: Records, now: float) -> list[float]:
+    known = [(epoch(record["due"]), _end(record)) for record in records if not _is_void(record, now)]
+    return [instant for instant in instants if not any(first <= instant <= last for first, last in known)]
 
 
 def skipped(name: str, instants: Sequence[float], why: str, *, missed: bool = False) -> InstantSettled:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from datetime import date
+from datetime import date, datetime
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -121,6 +121,9 @@ class Cron:
             return False
         by_day, by_weekday = found.day in self.days, found.isoweekday() % 7 in self.weekdays
         return by_day and by_weekday if self.takes_both else by_day or by_weekday
+
+    def has(self, local: datetime) -> bool:
+        return local.hour * HOUR + local.minute in self.times and self.falls_on(local.toordinal() - _EPOCH)
 
     def between(self, first: int, end: int) -> list[int]:
         """The minutes from `first` on and before `end` that fit, as a clock counts that is never changed."""

@@ -83,6 +83,11 @@ def _contradictions(schedule: Schedule) -> Iterator[str]:
             "catch-up-all with --continue: the first that is made up for would do the work of all:"
             " use --new, or leave out --catch-up-all"
         )
+    if schedule.overlap == REPLACE and schedule.systemd:
+        yield (
+            "overlap replace with --systemd: a service that runs is not started a second time, so nobody would end it:"
+            " use --overlap skip or queue, or cron"
+        )
     if schedule.overlap == REPLACE and not schedule.anew:
         yield (
             "overlap replace with --continue: it would end the run that it then goes on with:"
@@ -110,7 +115,7 @@ def following(schedule: Schedule, zone: tzinfo, after: float) -> float:
     cron = schedule.cron
     first = int(max(after, _begin(schedule)) // _DAY)
     for day in range(first, first + HORIZON):
-        for instant in _of_day(cron, zone, day):
+        for instant in instants_of_day(cron, zone, day):
             if instant > after and instant >= _begin(schedule):
                 return instant
     return math.inf
@@ -124,32 +129,32 @@ def _backwards(schedule: Schedule, zone: tzinfo, after: float, until: float) -> 
     cron, begin = schedule.cron, _begin(schedule)
     last = int(until // _DAY)
     for day in range(last, max(int(max(after, begin) // _DAY), last - HORIZON) - 1, -1):
-        for instant in reversed(_of_day(cron, zone, day)):
+        for instant in reversed(instants_of_day(cron, zone, day)):
             if begin <= instant <= until and instant > after:
                 yield instant
 
 
-def _of_day(cron: Cron, zone: tzinfo, day: int) -> list[float]:
+def instants_of_day(cron: Cron, zone: tzinfo, day: int) -> list[float]:
     """The instants of one day of UTC, in which clocks are changed once at most."""
     start, end = day * DAY, (day + 1) * DAY
-    before, after = _offset(zone, start - 1), _offset(zone, end - 1)
+    before, after = offset(zone, start - 1), offset(zone, end - 1)
     if before == after:
-        found = _at_offset(cron, start, end, after)
+        found = _atoffset(cron, start, end, after)
     else:
         turn = _turn(zone, start - 1, end - 1)
-        found = _at_offset(cron, start, turn, before)
-        later = _at_offset(cron, turn, end, after)
+        found = _atoffset(cron, start, turn, before)
+        later = _atoffset(cron, turn, end, after)
         is_left_out = not cron.is_wild and bool(cron.between(turn + before, turn + after))
         found += [turn] if is_left_out and later[:1] != [turn] else []
         found += later
     return [minute * 60.0 for minute in found if cron.is_wild or not datetime.fromtimestamp(minute * 60, zone).fold]
 
 
-def _at_offset(cron: Cron, first: int, end: int, offset: int) -> list[int]:
+def _atoffset(cron: Cron, first: int, end: int, offset: int) -> list[int]:
     return [minute - offset for minute in cron.between(first + offset, end + offset)]
 
 
-def _offset(zone: tzinfo, minute: int) -> int:
+def offset(zone: tzinfo, minute: int) -> int:
     """Minutes by which clocks there are ahead of UTC."""
     offset = datetime.fromtimestamp(minute * 60, zone).utcoffset()
     return int(offset.total_seconds() // 60) if offset else 0
@@ -157,8 +162,8 @@ def _offset(zone: tzinfo, minute: int) -> int:
 
 def _turn(zone: tzinfo, low: int, high: int) -> int:
     """The first minute of the new time; `low` has the old one, `high` the new."""
-    old = _offset(zone, low)
+    old = offset(zone, low)
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if _offset(zone, middle) == old else (low, middle)
+        low, high = (middle, high) if offset(zone, middle) == old else (low, middle)
     return high

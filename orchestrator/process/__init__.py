@@ -21,6 +21,7 @@ from orchestrator.process.alive import (
     myself,
     send,
 )
+from orchestrator.process.consult import Answer, consult
 from orchestrator.process.ending import (
     STORM_SECONDS,
     ask,
@@ -59,6 +60,7 @@ from orchestrator.process.table import (
     entry_of,
     environment_of,
     groups_of,
+    is_running,
     newest_pid,
     scan,
     scan_from,
@@ -70,6 +72,7 @@ __all__ = [
     "STOPPED",
     "STORM_SECONDS",
     "UNKNOWABLE",
+    "Answer",
     "Entry",
     "Launch",
     "LaunchFault",
@@ -82,6 +85,7 @@ __all__ = [
     "boot",
     "chase",
     "children_of",
+    "consult",
     "descendants",
     "describe",
     "die_with_parent",
@@ -101,6 +105,7 @@ __all__ = [
     "identity",
     "insist",
     "is_alive",
+    "is_running",
     "join_group",
     "lifetime",
     "myself",

@@ -94,6 +94,12 @@ def groups_of(pids: Iterable[int]) -> set[int]:
     return {entry.group for entry in map(entry_of, pids) if entry is not None}
 
 
+def is_running(names: Collection[str]) -> bool:
+    """Is there a process whose program has one of these names?"""
+    found = (read(f"/proc/{pid}/comm") for pid in os.listdir("/proc") if pid[0] in "123456789")
+    return any(name.strip().decode(errors="replace") in names for name in found)
+
+
 def newest_pid() -> int:
     """The pid that the kernel handed out last."""
     return int(read("/proc/loadavg").rpartition(b" ")[2] or 0)

@@ -25,13 +25,14 @@ Expect = Callable[[State, Moment], Eta | None]
 class Heartbeat:
     def __init__(
         self, system: Path, identity: Identity, heartbeat_timeout: float, expect: Expect = lambda state, moment: None,
-        awake: Callable[[], float] = clock.awake,
+        awake: Callable[[], float] = clock.awake, tell: Callable[[str], None] = lambda doing: None,
     ) -> None:  # fmt: skip
         self._path = system / "logs" / "heartbeat.json"
         self._identity = identity
         self._every = min(AT_MOST_APART, heartbeat_timeout / 4)
         self._expect = expect  # when the run will be over
         self._awake = awake
+        self._tell = tell  # whoever ends us if we fall silent
         self._told: Eta | None = None
         self._said = ""
         self._written: float | None = None
@@ -71,6 +72,7 @@ class Heartbeat:
             disk.replace(self._path, json.dumps(document).encode() + b"\n", durable=False)
         except OSError as error:
             raise unwritable(error, self._path) from error
+        self._tell(f"run {state.run.id}: {what}{': ' if doing else ''}{', '.join(doing)}")
 
 
 def _doing(state: State) -> str:

@@ -71,14 +71,14 @@ def write(system: Path, schedule: Schedule) -> None:
     _put(path_of(system, schedule.name), json.dumps(document, ensure_ascii=False, indent=2) + "\n")
 
 
-def write_next(system: Path, name: str, by: float) -> None:
-    """The second by which a start must have been noticed: a plain number, for a shell reads it."""
-    _put(path_of(system, name, ".next"), f"{int(by)}\n")
+def write_next(system: Path, name: str, *by: float) -> None:
+    """The seconds by which a start must have been noticed, the soonest first: plain numbers, for a shell reads them."""
+    _put(path_of(system, name, ".next"), "".join(f"{int(each)}\n" for each in by))
 
 
 def read_next(system: Path, name: str) -> float | None:
     try:
-        return float(int(disk.read(path_of(system, name, ".next"), most=32)))
+        return float(int(disk.read(path_of(system, name, ".next"), most=32).split(b"\n")[0]))
     except (OSError, ValueError):
         return None
 

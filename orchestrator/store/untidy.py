@@ -33,9 +33,9 @@ _KINDS = {
         "state.json", LOCK, "journal/*.jsonl", "journal/*.snapshot.json", "asks/*.json", "asks/*.taken",
         "asks/*.answer", "agents/*/identity.json", "agents/*/outcomes/*.json", "logs/*.json", "logs/*.jsonl",
         "logs/*.log", "logs/phases/*/*.log", "cache/definitions/*.json", "cache/digests",
-        "cache/made/*/*.json", "schedules/*.json", "schedules/*.next", "schedules/*.sh", "logs/cron/*.log",
-        "outbox/*.json", "outbox/sender.lock", "outbox/waiting/*/*.json",
-        "outbox/refused/*.json",
+        "cache/made/*/*.json", "schedules/*.json", "schedules/*.next", "schedules/*.sh", "schedules/*.said",
+        "logs/cron/*.log",
+        "outbox/*.json", "outbox/sender.lock", "outbox/waiting/*/*.json", "outbox/refused/*.json",
     ),
     disk.PIPE: ("asks/bell",),
 }  # fmt: skip

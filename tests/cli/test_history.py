@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import UTC
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from orchestrator.cli.history import ASCII, MANY, UNICODE, Row, document, lines, rows_of, sparkline, trend
+from orchestrator.cli.instants import instants_lines, record_line
+from orchestrator.core.events import InstantSettled
 from orchestrator.core.phase import PhaseState
 from orchestrator.core.state import State
 from tests.driving import Project, wait_for
@@ -90,6 +94,29 @@ def test_runs_then_phases() -> None:
     ]
 
 
+def test_what_became_of_instants_is_told_by_schedule() -> None:
+    state = state_of({})
+    state.apply(InstantSettled("nightly", "2026-11-19T02:00:00.000Z", "caught_up", run="r0"), 1_795_060_800.0)
+    why = "nobody began it in time"
+    several = {"last": "2026-11-20T04:00:00.000Z", "count": 3}
+    state.apply(InstantSettled("nightly", "2026-11-20T02:00:00.000Z", "skipped", why, **several), 1_795_140_000.0)
+    state.apply(InstantSettled("nightly", "2026-11-21T02:00:00.000Z", "ran", run="r1"), 1_795_226_401.0)
+    assert instants_lines(state.schedules, UTC, 2) == [
+        "schedule nightly",
+        "  (1 earlier: `orch history --all` shows them)",
+        "  Fri 2026-11-20 02:00 UTC to Fri 2026-11-20 04:00 UTC: 3  skipped    nobody began it in time",
+        "  Sat 2026-11-21 02:00 UTC  ran        run r1",
+        "",
+    ]
+    berlin = ZoneInfo("Europe/Berlin")
+    assert (
+        record_line(state.schedules["nightly"][0], berlin) == "Thu 2026-11-19 03:00 CET  caught up  run r0, 2h 00m late"
+    )
+    shown = told(state)
+    assert shown[2] == "schedule nightly"
+    assert document(state, [])["schedules"]["nightly"][2]["how"] == "ran"
+
+
 def test_the_plain_form_is_ascii() -> None:
     assert "\n".join(told(state_of({1: (1.0, 9.0, 4.0)}), marks=ASCII)).isascii()
 
@@ -133,7 +160,7 @@ def test_phases_that_are_defined_no_more_are_left_out() -> None:
 def test_json_has_every_figure() -> None:
     state = state_of({1: (10.0, 20.0, 30.0), 2: (5.0,)})
     assert document(state, rows_of(state)) == {
-        "runs": [RUN],
+        "runs": [RUN], "schedules": {},
         "phases": [
             {"number": 1, "name": "p1", "durations_seconds": [10.0, 20.0, 30.0], "median_seconds": 20.0,
              "last_seconds": 30.0, "trend_percent": 100.0},

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from orchestrator.core import actions as act
 from orchestrator.core import events as ev
 from orchestrator.core.asking import answer
 from orchestrator.core.draft import Draft
+from orchestrator.core.observations import Asked
 from orchestrator.core.state import State
 from tests.core.given import Case, an, asked, completed, failed, intended, retrying
 
@@ -122,3 +125,17 @@ def test_before_the_first_run_nothing_can_be_asked_of_a_phase_and_its_story_does
 
 def test_an_unknown_ask_is_refused_by_name():
     assert told(given(), "explode", 1) == (False, "no such ask: explode")
+
+
+def test_what_a_schedule_begins_nothing_at_is_noted_once() -> None:
+    case = given()
+    instant = ev.InstantSettled("nightly", "2026-11-20T02:00:00.000Z", "skipped", "run r1 was still going on")
+    several = instant.replace(due="2026-11-20T01:00:00.000Z", last="2026-11-20T03:00:00.000Z", count=3)
+    said = Asked("k1", "settle", "ann", options=(json.dumps(instant.as_dict()), json.dumps(several.as_dict())))
+    draft = Draft(case.plan, case.state, case.agenda, case.moment, case.mode)
+    assert answer(draft, said) == (True, "noted")
+    assert draft.decision().events == (instant,), "the second is among those of the first"
+    case.given(instant)
+    again = Draft(case.plan, case.state, case.agenda, case.moment, case.mode)
+    assert answer(again, said) == (True, "it was settled already")
+    assert again.decision().events == ()

@@ -156,7 +156,8 @@ def fields(draw: st.DrawFn, least: int, most: int) -> str:
     return ",".join(items)
 
 
-@settings(deadline=None, max_examples=40 if not TIMES else 2000)
+@pytest.mark.timeout(1200)
+@settings(deadline=None, max_examples=40 if not TIMES else 300)
 @given(
     text=st.tuples(*(fields(*ends) for ends in FIELD_ENDS)).map(" ".join),
     zone=st.sampled_from(ZONES),

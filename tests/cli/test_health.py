@@ -1,0 +1,157 @@
+"""orch health: each thing that can be wrong, made wrong; what it says, and the exit code that a monitor sees."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from typing import Any
+
+import pytest
+
+from orchestrator import checkup
+from orchestrator.core.health import judge
+from orchestrator.core.names import iso
+from orchestrator.core.schedule import Schedule
+from orchestrator.store import schedules
+from tests.driving import FAST, MORTAL, Project, wait_for
+
+
+def told(project: Project) -> tuple[int, dict[str, Any]]:
+    ended = project.orch("health", "--json")
+    assert ended.err == "", ended
+    document: dict[str, Any] = json.loads(ended.out)
+    return ended.code, document
+
+
+def whats(project: Project) -> list[str]:
+    return [one["what"] for one in told(project)[1]["findings"]]
+
+
+def one(project: Project, run: str = "true", **keys: Any) -> None:
+    project.commands({"number": 1, "name": "one", "run": run, "retries": 0, **keys})
+
+
+def test_a_project_without_a_run_and_one_that_went_well_are_healthy(project: Project) -> None:
+    one(project)
+    for _ in range(2):
+        ended = project.orch("health")
+        assert ended.code == 0, ended
+        assert ended.out == "healthy: 100 of 100 (state 40/40, agents 30/30, services 20/20, host 10/10)\n"
+        project.orch("run", "-q")
+
+
+def test_a_failed_run_degrades_and_names_its_phases(project: Project) -> None:
+    one(project, "exit 1")
+    project.orch("run", "-q")
+    ended = project.orch("health")
+    assert ended.code == 1
+    assert "  state -20: the last run failed: phase 1\n      `orch status` tells why, `orch run` goes on" in ended.out
+    one(project)
+    project.orch("run", "-q")
+    assert told(project)[0] == 0
+
+
+def test_what_keeps_the_next_run_from_beginning_is_said(project: Project) -> None:
+    one(project)
+    project.settings("jbos = 3\n")
+    project.file("phases/bad.py", "def (")
+    code, document = told(project)
+    assert code == 1 and document["score"] == 60
+    assert [one["what"].split(":")[0] for one in document["findings"]] == ["the next run cannot begin"] * 2
+
+
+def test_damage_is_bad_by_itself(project: Project) -> None:
+    one(project)
+    project.orch("run", "-q")
+    for path in (project.system / "journal").iterdir():
+        path.write_bytes(path.read_bytes()[:100] + b"x" + path.read_bytes()[101:])
+    (project.system / "state.json").write_text("{}")
+    code, document = told(project)
+    assert code == 6 and document["findings"][0]["critical"] and "damaged" in document["findings"][0]["what"]
+
+
+def test_an_orchestrator_that_is_silent_is_bad_once_it_counts_as_hung(project: Project) -> None:
+    project.settings('heartbeat_timeout = "1s"\nbeat_interval = "0.2s"\n' + FAST)
+    one(project, "until [ -e go ]; do sleep 0.02; done")
+    run = project.start("run", "-q")
+    wait_for(lambda: project.system.exists() and 1 in project.statuses() and project.statuses()[1] == "in_progress")
+    assert told(project)[0] == 0, "while it runs and beats all is well"
+    run.send(signal.SIGSTOP)
+    wait_for(lambda: told(project)[0] == 6)
+    assert whats(project) == ["the orchestrator was stopped with a signal"]
+    run.send(signal.SIGCONT)
+    project.file("go", "")
+    assert run.wait().code == 0
+    assert told(project)[0] == 0
+
+
+def test_what_was_cut_off_is_said_until_somebody_goes_on_with_it(project: Project) -> None:
+    one(project, "until [ -e go ]; do sleep 0.02; done")
+    run = project.start("run", "-q")
+    wait_for(lambda: project.system.exists() and project.statuses().get(1) == "in_progress")
+    project.end_all(but=[os.getpid()])
+    run.popen.wait(30)
+    assert told(project)[0] == 1
+    assert any("phase 1 lost with their agent" in what for what in whats(project)) or "cut off" in str(whats(project))
+    project.file("go", "")
+    assert project.orch("run", "-q").code == 0
+    assert told(project)[0] == 0
+
+
+def test_a_schedule_that_nobody_starts_is_said_and_what_was_missed_last(project: Project) -> None:
+    one(project)
+    project.orch("run", "-q")
+    schedules.write(project.system, Schedule("nightly", "* * * * *", since=iso(time.time() - 3600)))
+    code, document = told(project)
+    assert code == 6 and "schedule nightly: nothing began" in document["findings"][0]["what"]
+    assert document["findings"][1]["part"] == "services", "nothing would begin it either"
+    assert project.orch("cron", "fire", "nightly").code == 0
+    assert [one["part"] for one in told(project)[1]["findings"]] == ["services"], "what was missed is in the history"
+    schedules.path_of(project.system, "nightly").write_text("{")
+    assert any("nightly.json cannot be read" in what for what in whats(project))
+
+
+def test_a_disk_that_fills_up_and_one_that_is_full(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    one(project)
+    project.orch("run", "-q")
+    real = os.statvfs(project.system)
+
+    def disk(share: float, size: int = 100_000_000_000, names: float = 0.5) -> Any:
+        blocks = size // 4096
+        fields = (
+            4096,
+            4096,
+            blocks,
+            int(blocks * share),
+            int(blocks * share),
+            1000,
+            int(1000 * names),
+            int(1000 * names),
+        )
+        return os.statvfs_result((*fields, real.f_flag, 255))
+
+    cases = [(disk(0.5), 0), (disk(0.04), 1), (disk(0.005), 6), (disk(0.5, names=0.001), 6), (disk(0.02, 10**9), 6)]
+    for found, code in cases:
+        monkeypatch.setattr(checkup.os, "statvfs", lambda path, found=found: found)
+        assert judge(checkup.findings(project.root, {})).exit_code == code
+
+
+def test_a_folder_that_may_not_be_written_is_bad(project: Project) -> None:
+    one(project)
+    project.orch("run", "-q")
+    project.system.chmod(0o500)
+    try:
+        ended = project.orch("health", before=MORTAL)
+    finally:
+        project.system.chmod(0o700)
+    assert ended.code == 6 and "cannot be written" in ended.out
+
+
+def test_it_writes_nothing(project: Project) -> None:
+    one(project)
+    project.orch("run", "-q")
+    before = {path: path.lstat().st_mtime_ns for path in project.system.rglob("*")}
+    assert told(project)[0] == 0
+    assert {path: path.lstat().st_mtime_ns for path in project.system.rglob("*")} == before
