@@ -149,9 +149,9 @@ def ident(*parts: object) -> str:
     return re.sub(r"[^\w.-]", "_", ".".join(map(str, parts)), flags=re.ASCII)[:150]
 
 
-def missed(schedule: str, due: float, now: float, many: str = "") -> Message:
+def missed(schedule: str, due: float, now: float, words: str = "") -> Message:
     """A start that did not happen: under the same id whoever notices it, the next run or the second entry of cron."""
-    text = f"schedule {schedule}: the start that was due at {_shown(iso(due))} did not happen{many}"
+    text = f"schedule {schedule}: {words or f'the start that was due at {_shown(iso(due))} did not happen'}"
     return Message(ident(MISSED, schedule, int(due)), MISSED, readable(text, LONGEST), iso(now))
 
 
@@ -269,10 +269,16 @@ def _decided(teller: Teller, event: Any, line: _Line) -> None:
 
 
 def _settled(teller: Teller, event: ev.InstantSettled, line: _Line) -> None:
-    if event.missed:
-        many = f", nor did any of the {event.count} until {_shown(event.last)}" if event.count > 1 else ""
-        why = f": {event.why}" if event.why else ""
-        line._messages.append(missed(event.schedule, epoch(event.due), epoch(line.at), many + why))
+    """Of several in a row the last is what the second entry of cron names, too."""
+    if not event.missed:
+        return
+    words = f"the start that was due at {_shown(event.due)} did not happen"
+    if event.count > 1:
+        words = (
+            f"none of the {event.count} starts happened that were due from {_shown(event.due)} to {_shown(event.last)}"
+        )
+    words += f": {event.why}" if event.why else ""
+    line._messages.append(missed(event.schedule, epoch(event.last or event.due), epoch(line.at), words))
 
 
 def _plan_adopted(teller: Teller, event: ev.PlanAdopted, line: _Line) -> None:

@@ -182,6 +182,12 @@ def test_a_missed_start_has_the_same_id_whoever_notices_it(telling: Telling) -> 
         "schedule nightly: the start that was due at 2027-01-15T08:00:00Z did not happen: the machine was off"
     )
     assert telling.said(ev.InstantSettled("nightly", iso(NOW), "skipped", "one was active")) == []
+    several = ev.InstantSettled("nightly", iso(NOW), "skipped", missed=True, last=iso(NOW + 7200), count=3)
+    told = telling.hear(several).messages
+    assert [one.id for one in told] == [missed("nightly", NOW + 7200, NOW).id]
+    assert told[0].text == (
+        "schedule nightly: none of the 3 starts happened that were due from 2027-01-15T08:00:00Z to 2027-01-15T10:00:00Z"
+    )
 
 
 def test_ids_name_files(telling: Telling) -> None:
