@@ -20,8 +20,8 @@ from orchestrator.core import events
 from orchestrator.core.causes import EXIT_STATUSES
 from orchestrator.core.outward import TELLABLE, TOLD, Target
 from orchestrator.core.setting import BY_NAME, SETTINGS
-from orchestrator.core.target import FIELDS
 from orchestrator.core.table import STATUSES, diagram
+from orchestrator.core.target import FIELDS
 from orchestrator.load.checks import _READ
 from tests.docs.reading import DOCUMENTS, ROOT, blocks, inline, prose, sections
 
@@ -137,8 +137,7 @@ def _when(code: errors.Code) -> str:
 
 def test_the_printed_diagram_is_the_table() -> None:
     printed = [block.text for block in blocks(ARCHITECTURE) if block.language == "mermaid"]
-    assert printed == [diagram() + "\n"], "python -c 'from orchestrator.core.target import FIELDS
-from orchestrator.core.table import diagram; print(diagram())'"
+    assert printed == [diagram() + "\n"], "python -c 'from orchestrator.core.table import diagram; print(diagram())'"
 
 
 # Commands
