@@ -127,7 +127,7 @@ def watch_script(
     tell = _TELL.format(notify=f'{shlex.join(notify)} "$due" --project {_q(root)}')
     text = f"nobody started what was due of schedule {schedule.name} of {root}, and orch is broken"
     body = {
-        "event": MISSED, "id": f"{MISSED}-{schedule.name}-@DUE@", "project": str(root), "schedule": schedule.name,
+        "event": MISSED, "id": f"{MISSED}.{schedule.name}.@DUE@", "project": str(root), "schedule": schedule.name,
         "due": "@DUE@", "text": text,
     }  # fmt: skip
     post = _POST.format(body=_q(json.dumps(body)), urls=" ".join(urls)) if urls else ""
