@@ -76,6 +76,7 @@ def run(
         materials = _materials(holding.ground, plan, holding.state, scope, options)
         if nothing_to_do(plan, holding.state, scope, options, materials):
             _settle(holding, met)
+            holding.outgoing.nothing_to_do(holding.state.run.id)
             return RunResult(0, False, holding.state, plan)
         holding.inbox.every(tend_display)
         holding.keep_logs()

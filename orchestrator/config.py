@@ -7,7 +7,6 @@ starts of orch are such starts.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -32,6 +31,8 @@ from orchestrator.core.setting import (
     size,
 )
 from orchestrator.core.spec import RetryRule
+from orchestrator.core.target import faults as faults_of_target
+from orchestrator.core.target import host_only
 from orchestrator.core.value import Value
 from orchestrator.errors import SettingsError
 from orchestrator.layers import Layer, as_toml, file_layer, flag_layer, line_of, variable_layer
@@ -204,6 +205,24 @@ def _contradictions(values: dict[str, Any], origins: dict[str, str]) -> Iterator
                     (origins[f"{table}.{key}.{name}"] for name in given), origins.get(f"{table}.{key}", DEFAULT)
                 )
                 yield f"{where}: {table}.{key} takes exactly one of {', '.join(among)}: {example}"
+    yield from _of_targets(values, origins)
+
+
+def _of_targets(values: dict[str, Any], origins: dict[str, str]) -> Iterator[str]:
+    for key, given in _entries(values, NOTIFY).items():
+        found = [*faults_of_target(given, _entries(values, SECRETS).keys()), *_fault_of_zone(given.get("tz"))]
+        for field, fault in found:
+            yield f"{origins.get(f'{NOTIFY}.{key}.{field}', DEFAULT)}: {NOTIFY}.{key}.{field}: {fault}"
+
+
+def _fault_of_zone(name: str | None) -> Iterator[tuple[str, str]]:
+    if name is not None:
+        from zoneinfo import ZoneInfo
+
+        try:
+            ZoneInfo(name)
+        except (OSError, ValueError, LookupError):  # not found is a KeyError; a folder, a file that is none
+            yield "tz", f'there is no time zone {name}: write one like "Europe/Berlin"'
 
 
 _ONE_OF = (
@@ -288,13 +307,8 @@ def _shown(settings: Settings, name: str) -> Any:
     if table == "retry":
         return getattr(settings.retry[rest[0]], rest[1])
     if table == NOTIFY and rest[1] in ("url", "ping"):  # whoever has the whole of it may write there
-        return _host_only(getattr(settings.notify[rest[0]], rest[1]))
+        return host_only(getattr(settings.notify[rest[0]], rest[1]))
     if table in OWN:
         found = getattr(settings, table)[rest[0]]
         return getattr(found, rest[1]) if len(rest) > 1 else found
     return getattr(settings, name.replace(".", "_"))
-
-
-def _host_only(url: str) -> str:
-    scheme, mark, rest = url.partition("://")
-    return f"{scheme}{mark}{re.split('[/?#]', rest.rpartition('@')[2])[0]}/..." if mark else "..."

@@ -31,6 +31,7 @@ from orchestrator.files.measuring import Measurer
 from orchestrator.inbox import Inbox
 from orchestrator.keeper import Keeper
 from orchestrator.look import TURN_MODE
+from orchestrator.outgoing import Outgoing
 from orchestrator.ports import Watcher
 from orchestrator.store.asks import POLL, Asks
 from orchestrator.store.heartbeat import Heartbeat
@@ -176,11 +177,15 @@ class Holding:
         self._outlook = Outlook(record)
         self._archive = Archive(self.system / "logs", settings.logs_max_age, self._written_to)
         self._closing.append(self._archive.close)
-        told = [Guarded(one, record) for one in (*watchers, self._structured_log(record), self._outlook)]
+        self.outgoing = Outgoing(self.root, settings, lambda: self.store.position.seq, record)
+        self._closing.append(self.outgoing.close)
+        own: list[Watcher] = [self._structured_log(record), self._outlook, *self.outgoing.watchers]
+        told = [Guarded(one, record) for one in (*watchers, *own)]
         heart = Heartbeat(self.system, self.me, settings.heartbeat_timeout, self._expect, tell=SUPERVISOR.alive)
         self._closing.append(lambda: heart.stop(self.store.state, clock.System().moment()))
         hands = Hands(self.root, self.bridge, self.asks, self.keeper, self._measurer, self.inbox.put)
         self.engine = Engine(plan, self.store, self.inbox, hands, heart, told, clock.System(), TURN_MODE)
+        self.outgoing.begin(self.state)
         self.found.notes += self.keeper.finish_what_was_begun(lambda event: self.engine.step([obs.WentBack(event)]))
         self._recover()
         self._listen()

@@ -13,6 +13,7 @@ from orchestrator.core.observations import Observation
 from orchestrator.core.phase import PhaseState
 from orchestrator.core.plan import Plan
 from orchestrator.core.state import State
+from orchestrator.core.telling import Message
 
 Move = tuple[int, PhaseState, PhaseState]
 
@@ -66,6 +67,18 @@ class Executor(Protocol):
 class Heart(Protocol):
     def beat(self, state: State, moment: Moment) -> float:
         """The loop went round; returns the seconds until the next beat is due."""
+
+
+class Outbox(Protocol):
+    """What is to be told outside, kept until it was heard."""
+
+    def put(self, target: str, message: Message) -> None:
+        """Durable when this returns; a message whose id waits already is not put twice."""
+
+    def withdraw(self, ident: str) -> None: ...
+
+    def wake(self) -> None:
+        """See to it that somebody sends what waits."""
 
 
 class Watcher(Protocol):

@@ -22,23 +22,23 @@ PACKAGE = "orchestrator"
 
 # In the core, among the small hands of floor 2 and on the floor that joins them the order is that of reading: each may know those before it.
 CORE = (
-    "formats", "item", "value", "names", "causes", "outcome", "gate", "spec", "slot", "integration", "wire", "setting", "outward", "own", "graph", "escapes", "masking",
+    "formats", "item", "value", "names", "causes", "outcome", "gate", "spec", "slot", "integration", "wire", "setting", "outward", "own", "quiet", "target", "graph", "escapes", "masking",
     "cachekey", "condition", "expression", "schedule", "crontab", "covering", "events", "due", "table", "phase", "carrying", "state", "observations", "actions", "stuck", "retry", "pools", "fanout", "plan",
     "preview", "priority", "agenda", "flaw", "checkpoint", "draft", "undoing", "fanning", "judging", "deciding", "asking", "ending", "starting",
-    "decide", "reconcile", "story", "drawing", "eta", "health",
+    "decide", "reconcile", "story", "telling", "drawing", "eta", "health",
 )  # fmt: skip
 HANDS = (
     "ports", "clock", "disk", "files", "process", "project", "signals", "layers", "config", "secret", "author", "context", "phasefile",
     "inbox", "supervisor",
 )  # fmt: skip
-JOINTS = ("look", "fitting", "beginning", "fsck", "keeper", "holding", "app", "rollback", "scheduling", "checkup")
+JOINTS = ("look", "fitting", "beginning", "fsck", "keeper", "outgoing", "holding", "app", "rollback", "scheduling", "checkup")
 
 # Imports go strictly downwards, and rooms on one floor are strangers.
 FLOORS = {
     "errors": 0,
     "core": 1,
     **dict.fromkeys(HANDS, 2),
-    **dict.fromkeys(("engine", "store", "load", "agent", "bridge", "cron", "watch"), 3),
+    **dict.fromkeys(("engine", "store", "load", "agent", "bridge", "cron", "services", "watch"), 3),
     **dict.fromkeys(JOINTS, 4),
     "cli": 5,
 }

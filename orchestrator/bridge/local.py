@@ -41,6 +41,7 @@ WELCOME_WITHIN = 10.0
 STARTS, STARTS_WITHIN = 5, 10.0  # more agents lost at the start than this, and trying again is given up
 CHANGES_KEPT = 20
 _AGENT_MAIN = Path(__file__).parent.parent / "agent" / "__main__.py"
+_OURS = (str(_AGENT_MAIN), str(Path(__file__).parent.parent / "services" / "__main__.py"))
 
 
 class LocalBridge:
@@ -254,9 +255,9 @@ class LocalBridge:
         agent, who = conversation.agent, conversation.process
         swept = process.end_groups_of(who.pid) if who is not None else []
         swept += process.end_orphans(self._root, [agent], [], grace=0.0)
-        # Another bridge in this process may have an agent of its own among our children.
-        agents = {pid for pid in process.children_of(os.getpid()) if str(_AGENT_MAIN) in process.describe(pid, 4096)}
-        swept += process.end_strays(agents)
+        # Another bridge in this process may have an agent of its own among our children; one may send messages.
+        told = {pid: process.describe(pid, 4096) for pid in process.children_of(os.getpid())}
+        swept += process.end_strays({pid for pid in told if any(main in told[pid] for main in _OURS)})
         if swept:
             self._note(f"ended what agent {agent} left behind: {', '.join(swept)}")
 

@@ -14,6 +14,7 @@ from orchestrator.core.formats import MALFORMED
 from orchestrator.errors import OrchError
 from orchestrator.load.folder import read
 from orchestrator.load.static import numbers_in
+from orchestrator.services.outbox import Outbox
 from orchestrator.store.checkpoints import Vault
 from orchestrator.store.schedules import names
 
@@ -56,6 +57,26 @@ def params(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
     except (OSError, OrchError):
         return []
     return [(f"{name}=", json.dumps(value)) for name, value in sorted(known.items()) if name.startswith(incomplete)]
+
+
+def targets(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """Who is to be told."""
+    try:
+        known = settings(project.find(ctx.params.get("project"), os.environ, Path.cwd()), {}, os.environ).notify
+    except (OSError, OrchError):
+        return []
+    return [(name, "") for name in known if name.startswith(incomplete)]
+
+
+def messages(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """What waits to be told, and what was refused."""
+    try:
+        outbox = Outbox(project.find(ctx.params.get("project"), os.environ, Path.cwd()))
+        waiting = [letter.message for target in outbox.targets() for letter in outbox.letters(target)]
+    except (OSError, OrchError):
+        return []
+    found = [*waiting, *(letter.message for letter in outbox.refused())]
+    return [(one.id, one.text) for one in found[:MOST] if one.id.startswith(incomplete)]
 
 
 def _known(option: Path | None) -> dict[int, str]:

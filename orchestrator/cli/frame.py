@@ -110,7 +110,8 @@ class Group(TyperGroup):
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """What each is for, whole: it is wrapped, not cut."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, self.commands[name].help or "") for name in self.list_commands(ctx)])
+            shown = [name for name in self.list_commands(ctx) if not self.commands[name].hidden]
+            formatter.write_dl([(name, self.commands[name].help or "") for name in shown])
 
     @staticmethod
     def items(listed: Mapping[str, str], incomplete: str) -> list[Any]:

@@ -45,6 +45,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "init": "Begin a project from a template.",
         "cron": "Runs that begin by themselves.",
         "config": "The settings, and where each comes from.",
+        "notify": "Who is told what, and what they have not heard.",
     },
 }
 ABOUT = "Runs numbered phases in the order their needs allow, under deadlines that really kill."

@@ -19,11 +19,13 @@ from orchestrator.core.phase import PhaseState
 from orchestrator.core.table import COMPLETED, IN_PROGRESS
 from orchestrator.errors import UsageError
 from orchestrator.look import Look
+from orchestrator.services.outbox import Undelivered, undelivered
 from orchestrator.watch.words import printable
 
 EXAMPLE = "Example: orch status --json"
 WIDEST = 240  # columns where nobody counts them
 MANY = 60  # more phases than this, and those that need no attention are only counted
+AT_ONCE = 60.0  # seconds in which a message is told where all is well
 _NOTABLE = ("in_progress", "retry_wait", "awaiting_approval", "failed", "cancelled")
 
 
@@ -80,6 +82,7 @@ def document(look: Look) -> dict[str, Any]:
         "progress": {"done": done, "total": total, "percent": round(100 * done / total, 1) if total else 0.0,
                      "eta_seconds": _eta_document(look)},
         "phases": [_phase_document(look, number, tokens.get(number)) for number, _ in planned],
+        "notifications": undelivered(look.system).as_document(),
         "recovery": [event.as_dict() for event in look.recovery.events],
         "notices": look.notices,
     }  # fmt: skip
@@ -133,11 +136,25 @@ def _remarks(look: Look) -> list[str]:
         remarks.append(f"paused {run.paused}, at {run.paused_at}; nothing new starts before `orch resume`")
     if look.run_state == "detached":
         remarks.append("the orchestrator is gone, its agent works on: `orch run` takes over, `orch cancel` ends it")
+    if untold := _untold(undelivered(look.system)):
+        remarks.append(untold)
     many = len({event.number for event in look.recovery.events if isinstance(event, ev.PhaseEvent)})
     if many:
         what = f"{many} {'phase' if many == 1 else 'phases'}"
         remarks.append(f"{what} shown here as recovery would write it: `orch run` or `orch recover` does")
     return remarks
+
+
+def _untold(found: Undelivered) -> str:
+    """What waits for longer than a moment, or was refused."""
+    parts = list[str]()
+    if found.waiting and (found.last_error or found.oldest_seconds > AT_ONCE):
+        what = "1 message waits" if found.waiting == 1 else f"{found.waiting} messages wait"
+        parts.append(f"{what} to be told, the oldest for {span(found.oldest_seconds)}")
+    if found.refused:
+        parts.append("1 message was refused" if found.refused == 1 else f"{found.refused} messages were refused")
+    error = f" ({printable(found.last_error)})" if found.last_error else ""
+    return f"{'; '.join(parts)}{error}: `orch notify list`" if parts else ""
 
 
 def _phases(look: Look, most: int, widest: int, *, fills: bool) -> list[str]:

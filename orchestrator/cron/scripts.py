@@ -50,14 +50,13 @@ def start_script(root: Path, schedule: Schedule, environ: Mapping[str, str]) -> 
             *_head(f"starts what is due of schedule {schedule.name} ({plain(schedule.at)})"),
             *_exports(environ),
             f"cd {_q(root)} || exit 2",
-            "umask 077",
-            f"mkdir -p {_q(system / 'logs' / 'cron')}",
             f"log={_q(system / 'logs' / 'cron' / f'{schedule.name}.log')}",
+            f'(umask 077; mkdir -p {_q(system / "logs" / "cron")}; : >>"$log")',
             "exec 3>&1  # what cron mails",
             "code=$(",
             "  {",
             f"    {{ {shlex.join(fire(root, schedule.name))} </dev/null 2>&1 3>&- 4>&-; echo $? >&4; }} |",
-            '      tee -a "$log" >&3 4>&-',
+            "      { trap '' PIPE; exec tee -a \"$log\"; } >&3 4>&-  # kept also where nobody reads it",
             "  } 4>&1",
             ")",
             'exit "${code:-70}"',
@@ -128,7 +127,7 @@ def watch_script(
     tell = _TELL.format(notify=f'{shlex.join(notify)} "$due" --project {_q(root)}')
     text = f"nobody started what was due of schedule {schedule.name} of {root}, and orch is broken"
     body = {
-        "event": MISSED, "id": f"{MISSED}-{schedule.name}-@DUE@", "project": str(root), "schedule": schedule.name,
+        "event": MISSED, "id": f"{MISSED}.{schedule.name}.@DUE@", "project": str(root), "schedule": schedule.name,
         "due": "@DUE@", "text": text,
     }  # fmt: skip
     post = _POST.format(body=_q(json.dumps(body)), urls=" ".join(urls)) if urls else ""

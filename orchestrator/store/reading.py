@@ -42,9 +42,9 @@ def read_state(system: Path, *, verify: bool = False) -> Loaded:
     return _steady(system, lambda: _read(system, verify))
 
 
-def read_lines(system: Path) -> list[Line]:
-    """Every line that the journal still has, oldest first; StateDamaged where one cannot be trusted."""
-    return _steady(system, lambda: _lines(system))
+def read_lines(system: Path, after: int = 0) -> list[Line]:
+    """Every line behind `after` that the journal still has, oldest first; StateDamaged where one cannot be trusted."""
+    return _steady(system, lambda: _lines(system, after))
 
 
 def _steady(system: Path, look: Callable[[], T]) -> T:
@@ -68,7 +68,7 @@ def _names(system: Path) -> tuple[object, ...]:
     return (snapshot_file, *journal.segments(system / "journal"))
 
 
-def _lines(system: Path) -> list[Line]:
+def _lines(system: Path, after: int) -> list[Line]:
     folder = system / "journal"
     there = journal.segments(folder)
     position = _oldest_base(folder, there).position if there else Position()
@@ -76,7 +76,7 @@ def _lines(system: Path) -> list[Line]:
     for segment in there:
         if segment.first < position.segment:
             continue
-        found = journal.read(segment.path, position.chain, position.seq)
+        found = journal.read(segment.path, position.chain, position.seq, after=after)
         for line in found.lines:
             events_of(segment.path, line)
         lines += found.lines

@@ -27,6 +27,7 @@ _KINDS = {
         "journal", "asks", "agents", "agents/*", "agents/*/outcomes", "logs", "logs/phases", "logs/phases/*", "cache",
         "cache/definitions", "cache/made", "cache/made/*", "backup", "schedules",
         "logs/cron",
+        "outbox", "outbox/waiting", "outbox/waiting/*", "outbox/refused", "outbox/once",
     ),
     disk.FILE: (
         "state.json", LOCK, "journal/*.jsonl", "journal/*.snapshot.json", "asks/*.json", "asks/*.taken",
@@ -34,6 +35,7 @@ _KINDS = {
         "logs/*.log", "logs/phases/*/*.log", "cache/definitions/*.json", "cache/digests",
         "cache/made/*/*.json", "schedules/*.json", "schedules/*.next", "schedules/*.sh", "schedules/*.said",
         "logs/cron/*.log",
+        "outbox/*.json", "outbox/sender.lock", "outbox/waiting/*/*.json", "outbox/refused/*.json",
     ),
     disk.PIPE: ("asks/bell",),
 }  # fmt: skip

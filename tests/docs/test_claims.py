@@ -18,8 +18,10 @@ from orchestrator.cli.init import TEMPLATES
 from orchestrator.cli.main import COMMANDS, application
 from orchestrator.core import events
 from orchestrator.core.causes import EXIT_STATUSES
+from orchestrator.core.outward import TELLABLE, TOLD, Target
 from orchestrator.core.setting import BY_NAME, SETTINGS
 from orchestrator.core.table import STATUSES, diagram
+from orchestrator.core.target import FIELDS
 from orchestrator.load.checks import _READ
 from tests.docs.reading import DOCUMENTS, ROOT, blocks, inline, prose, sections
 
@@ -63,12 +65,21 @@ def test_the_events_that_are_told_to_another_program_are_those_of_the_journal() 
 def test_every_setting_is_in_the_table_with_its_default() -> None:
     told = {row[0].strip().strip("`"): row[1] for row in rows(USAGE, "setting")}
     plain = [setting for setting in SETTINGS if not setting.name.startswith("retry.")]
-    assert set(told) - {name for name in told if name.startswith(("retry.", "pools.", "params."))} == {
+    assert set(told) - {name for name in told if name.startswith(("retry.", "pools.", "params.", "notify."))} == {
         setting.name for setting in plain
     }
     for setting in plain:
         if setting.default is not None:
             assert told[setting.name] == BY_NAME[setting.name].written(setting.default)
+
+
+def test_what_is_told_and_what_a_target_takes_are_in_their_tables() -> None:
+    told = {kind: row[2] for row in rows(USAGE, "kind") for kind in re.findall(r"`(\w+)`", row[0])}
+    assert told == {kind: "told" if kind in TOLD else "not told" for kind in TELLABLE}
+    keys = {key for cell in first_cells(USAGE, "key of a target") for key in re.findall(r"\w+", cell)}
+    assert keys == set(Target._fields)
+    fields = next(row[1] for row in rows(USAGE, "key of a target") if row[0] == "`template`")
+    assert re.findall(r"{(\w+)}", fields) == list(FIELDS)
 
 
 def test_the_exit_codes_are_those_of_the_errors() -> None:

@@ -1,0 +1,66 @@
+"""Outgoing: what a holder of the lock tells outside, where the project has somebody to tell; the joint of its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from orchestrator.config import Settings
+from orchestrator.core.events import Event
+from orchestrator.core.state import State
+from orchestrator.errors import OrchError
+from orchestrator.ports import Watcher
+from orchestrator.services.outbox import Outbox
+from orchestrator.store.reading import read_lines
+from orchestrator.watch.notify import Notify, Past
+
+
+class Outgoing:
+    """Whatever goes wrong in here is said in the record, and the run does not notice."""
+
+    def __init__(
+        self, root: Path, settings: Settings, position: Callable[[], int], record: Callable[[str], None]
+    ) -> None:
+        self._root, self._record = root, record
+        self._notify: Notify | None = None
+        told = root / "system" / "outbox" / "told.json"
+        if settings.notify:
+            self._outbox = Outbox(root, record)
+            self._notify = Notify(told, self._outbox, settings.notify, position, record)
+        elif told.exists():  # who is told again some day is told from then on
+            self._guarded(told.unlink)
+
+    @property
+    def watchers(self) -> list[Watcher]:
+        return [self._notify] if self._notify is not None else []
+
+    def begin(self, state: State) -> None:
+        if self._notify is not None:
+            notify = self._notify
+            self._guarded(lambda: notify.begin(self._past, state))
+            self._guarded(self._wake)
+
+    def nothing_to_do(self, run: str) -> None:
+        if self._notify is not None:
+            notify = self._notify
+            self._guarded(lambda: notify.nothing_to_do(run))
+
+    def close(self) -> None:
+        if self._notify is not None:
+            self._guarded(self._notify.close)
+
+    def _wake(self) -> None:
+        if self._outbox.waits():
+            self._outbox.wake()
+
+    def _past(self, after: int) -> Iterator[Past]:
+        for line in read_lines(self._root / "system", after):
+            yield line.seq, line.at, [Event.from_dict(event) for event in line.events]
+
+    def _guarded(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except (OrchError, OSError) as error:
+            self._record(f"notify: {error}")
+        except Exception as error:
+            self._record(f"notify failed: {type(error).__name__}: {error}")

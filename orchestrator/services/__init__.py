@@ -1,0 +1,1 @@
+"""What orch asks of the world outside, each through one door of its own."""
