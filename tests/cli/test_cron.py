@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import stat
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 from orchestrator.core.schedule import Schedule
 from orchestrator.store import schedules
 from tests.cron.given import Crontab
+from tests.docs.reading import blocks
 from tests.driving import PATIENCE, Ended, Project
 
 BERLIN = ("--tz", "Europe/Berlin")
@@ -290,3 +292,14 @@ def test_a_schedule_that_was_removed_while_cron_starts_it_is_named(project, cron
     schedules.write(project.system, Schedule("other", "@daily"))
     ended = project.orch("cron", "fire", "default")
     assert ended.code == 2 and "there is no schedule default" in ended.err
+
+
+def test_what_the_document_shows_can_be_typed(project, crontab, orch) -> None:
+    (block,) = [each for each in blocks("docs/usage.md") if each.section == "Every night"]
+    project.commands(*({"number": number, "name": "work", "run": "true", "needs": []} for number in (1, 3)))
+    lines = block.text.splitlines()
+    assert len(lines) == 5
+    for line in lines:
+        ended = orch(*shlex.split(line)[2:])
+        assert ended.code == 0, (line, ended)
+    assert orch("remove").code == 0 and crontab.text is None
