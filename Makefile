@@ -1,4 +1,4 @@
-# make run, make test, make core, make crash, make soak, make check, make clean.
+# make run, make test, make core, make crash, make cron, make soak, make check, make clean.
 # Everything is installed into .venv when it is first needed, and again when pyproject.toml changes.
 
 SHELL := /bin/sh
@@ -28,13 +28,14 @@ ifneq ($(HERE),$(CURDIR))
 .venv/made-in: again
 endif
 
-.PHONY: help run test core crash soak lint check format clean again
+.PHONY: help run test core crash cron soak lint check format clean again
 
 help:
 	@echo 'make run              install what is needed, then run the shipped pipeline (orch run --from -8 --to 15)'
 	@echo 'make test             all tests;  T=tests/core/test_retry.py: one file;  K=backoff: those with that word'
 	@echo 'make core             the tests of the core: seconds, not minutes'
 	@echo 'make crash            the long hazards: kill -9, stubborn trees, races; CRASH=10: a tenth of the rounds, SEED=7'
+	@echo 'make cron             nine minutes with the cron daemon of Debian (as root): each minute has its record'
 	@echo 'make soak             ten minutes of runs under faults: nothing grows, nothing is lost; HOURS=8: a night'
 	@echo 'make check            format, lint, types, then all tests'
 	@echo 'make format           let ruff put the code into shape'
@@ -51,6 +52,9 @@ core: .venv/ready-to-test
 
 crash: .venv/ready-to-test
 	@ORCH_TEST_TIMES=$(CRASH) ORCH_TEST_SEED=$(SEED) $(PYTEST) -n $(WORKERS) --maxprocesses=6 $(if $(K),-k '$(K)') $(or $(T),tests/crash)
+
+cron: .venv/ready-to-test
+	@ORCH_TEST_CRON=1 $(PYTEST) -n 0 -s tests/crash/test_real_cron.py
 
 soak: .venv/ready-to-test
 	@ORCH_TEST_SOAK=$$(awk 'BEGIN { print $(HOURS) * 3600 }') ORCH_TEST_SEED=$(SEED) $(PYTEST) -n 0 -s tests/crash/test_soak.py

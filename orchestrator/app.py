@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pwd
-import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, NamedTuple
 
-from orchestrator import clock, process
+from orchestrator import clock, process, secret
 from orchestrator.beginning import RunOptions, nothing_to_do, params_for, scope_for
 from orchestrator.config import Settings
 from orchestrator.core import observations as obs
 from orchestrator.core.cachekey import Material
 from orchestrator.core.due import Met
 from orchestrator.core.events import Scope
-from orchestrator.core.names import iso, nearest
-from orchestrator.core.plan import Plan, taken_from_run
-from orchestrator.core.pools import misfit
-from orchestrator.core.spec import Spec
+from orchestrator.core.names import iso
+from orchestrator.core.plan import Plan
 from orchestrator.core.state import State
 from orchestrator.errors import DefinitionsError, OrchError, RunActive
 from orchestrator.files.absent import absent
 from orchestrator.files.ground import Ground
 from orchestrator.files.measuring import examine
+from orchestrator.fitting import misfits
 from orchestrator.holding import Holding, Recovered
-from orchestrator.load.definitions import Definitions, Fault
+from orchestrator.load.definitions import Definitions
 from orchestrator.load.loading import load
 from orchestrator.look import cache_of, known_plan, rules_of
 from orchestrator.ports import Watcher
@@ -38,34 +36,14 @@ from orchestrator.store.reading import read_state
 
 def definitions_of(root: Path, settings: Settings) -> Definitions:
     """Read, or from the cache; DefinitionsError lists every fault."""
-    found = load(root, load_timeout=settings.load_timeout, trust=settings.trust, cache=cache_of(root))
-    of_settings = [*_of_pools(found.specs, settings.pools), *_of_params(found.specs, settings.params)]
-    if faults := [*found.faults, *of_settings]:
+    environ = secret.without_sources(settings.secrets, os.environ)
+    found = load(root, load_timeout=settings.load_timeout, trust=settings.trust, cache=cache_of(root), environ=environ)
+    if faults := [*found.faults, *misfits(found.specs, settings)]:
         many = f"{len(faults)} faults" if len(faults) > 1 else "a fault"
         told = "\n  ".join(map(str, faults))
         message = f"the phases have {many}; nothing was started\n  {told}"
         raise DefinitionsError(message, "correct what is named, then `orch plan`")
     return found
-
-
-def _of_pools(specs: Iterable[Spec], pools: Mapping[str, int]) -> Iterator[Fault]:
-    """What phases take, against what the settings have."""
-    for spec in specs:
-        if (found := misfit(spec, pools)) is not None:
-            yield Fault(spec.file, spec.line, f"phase {spec.number}: pools: {found[0]}", found[1])
-
-
-def _of_params(specs: Iterable[Spec], params: Mapping[str, Any]) -> Iterator[Fault]:
-    """What phases take from the run, against what a run may be given."""
-    for spec in specs:
-        for name in sorted(taken_from_run(spec.params) - params.keys()):
-            right = nearest(name, list(params))
-            hint = f"did you mean ${right}?" if right else f"write {name} = ... under [params] in orch.toml"
-            yield Fault(spec.file, spec.line, f"phase {spec.number}: params: there is no parameter ${name}", hint)
-        given = spec.params.get(spec.foreach.param) if spec.foreach and spec.foreach.param else None
-        if isinstance(given, str) and not isinstance(value := params.get(given[1:], []), list | tuple):
-            said = f"phase {spec.number}: foreach: the parameter {given[1:]} is no list: it is {json.dumps(value)}"
-            yield Fault(spec.file, spec.line, said, f'write {given[1:]} = ["a", "b"] under [params] in orch.toml')
 
 
 class RunResult(NamedTuple):
@@ -82,8 +60,11 @@ def run(
     """One call of `orch run`: recover, begin or go on, until nothing more happens by itself."""
     definitions = definitions_of(root, settings)
     plan = Plan(definitions.specs, rules_of(settings), definitions.digest)
+    secrets = secret.resolve_all(settings.secrets, root, os.environ)  # before the lock: a command may take its time
     _read_ahead(root, plan, options)
-    with Holding(root, settings, lambda: plan, RUN, watchers, takeover=options.takeover) as holding:
+    with Holding(
+        root, settings, lambda: plan, RUN, watchers, takeover=options.takeover, secrets=secrets
+    ) as holding:  # fmt: skip
         holding.found.hints += absent(root, definitions.specs)
         say(holding.found)
         met = options.meets(holding.state) if options.meets else Met()
@@ -98,6 +79,7 @@ def run(
             holding.outgoing.nothing_to_do(holding.state.run.id)
             return RunResult(0, False, holding.state, plan)
         holding.inbox.every(tend_display)
+        holding.keep_logs()
         with Signals(holding.inbox):
             _begin(holding, scope, options, params, materials, met)
             holding.engine.run()
@@ -155,7 +137,7 @@ def _begin(
 
 
 def new_run_id(now: float) -> str:
-    return iso(now)[:19].replace("-", "").replace(":", "") + "-" + secrets.token_hex(2)
+    return iso(now)[:19].replace("-", "").replace(":", "") + "-" + token_hex(2)
 
 
 def recover(root: Path, settings: Settings, *, takeover: bool) -> Recovered:

@@ -8,6 +8,7 @@ from threading import Lock
 from typing import Any, TypeVar
 
 from orchestrator import clock
+from orchestrator.core.names import nearest
 from orchestrator.errors import ConfigurationFault
 
 T = TypeVar("T")
@@ -29,7 +30,9 @@ class Context:
         item: Any = None,
         index: int | None = None,
         params: Mapping[str, Any] | None = None,
+        secrets: Mapping[str, str] | None = None,
         send: Callable[[dict[str, Any]], None] | None = None,
+        ask: Callable[[str], dict[str, Any]] | None = None,
     ) -> None:
         self.run = run
         self.phase = phase
@@ -40,7 +43,9 @@ class Context:
         self.project = Path(project)
         self.params = dict(params or {})
         self._results = {str(number): result for number, result in (results or {}).items()}
+        self._secrets = dict(secrets or {})  # of a test; orch itself has them asked for
         self._send = send or (lambda message: None)
+        self._ask = ask or self._own
         self._lock = Lock()
         self._allowance = _PER_SECOND
         self._at = clock.ticking()
@@ -58,6 +63,22 @@ class Context:
             raise ConfigurationFault(
                 f"phase {self.phase} does not need phase {number}: add {number} to its needs"
             ) from None
+
+    def secret(self, name: str) -> str:
+        """What [secrets] in the settings has under this name. Do not print it, and do not return it."""
+        with self._lock:
+            said = self._ask(name)
+        if "value" in said:
+            return str(said["value"])
+        if said["is"]:
+            raise ConfigurationFault(f"phase {self.phase} may not have the secret {name}: add {name} to its secrets")
+        right = nearest(str(name), said["may"])
+        hint = f"did you mean {right}?" if right else f'write {name} = {{ env = "..." }} under [secrets] in orch.toml'
+        raise ConfigurationFault(f"there is no secret {name}: {hint}")
+
+    def _own(self, name: str) -> dict[str, Any]:
+        has = self._secrets
+        return {"value": has[name]} if name in has else {"may": sorted(has), "is": False}
 
     def progress(self, done: float, total: float | None = None, text: str = "") -> None:
         """Say how far it is; also the phase's own heartbeat."""

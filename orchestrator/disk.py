@@ -75,6 +75,13 @@ def replace(path: Path, data: bytes, *, durable: bool) -> None:
         sync_folder(path.parent)
 
 
+def install(fd: int, draft: Path, path: Path) -> None:
+    """What was written to the draft has that name from now on, also after power loss."""
+    os.fsync(fd)
+    os.rename(draft, path)
+    sync_folder(path.parent)
+
+
 def read(path: Path, offset: int = 0, most: int = -1) -> bytes:
     """What a file holds; an OSError says so where something else has its name: opening a pipe would wait for ever."""
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)

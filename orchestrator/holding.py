@@ -6,11 +6,11 @@ import errno
 import os
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from orchestrator import clock, disk, process
+from orchestrator import clock, disk, process, secret
 from orchestrator.bridge.local import LocalBridge
 from orchestrator.bridge.survey import survey
 from orchestrator.config import Settings
@@ -39,6 +39,7 @@ from orchestrator.store.lock import StateLock, warnings_of
 from orchestrator.store.store import JournalStore, unwritable
 from orchestrator.store.taking import Patience, take
 from orchestrator.supervisor import SUPERVISOR
+from orchestrator.watch.archive import Archive
 from orchestrator.watch.guard import Guarded
 from orchestrator.watch.outlook import Outlook
 from orchestrator.watch.record import Record
@@ -97,10 +98,11 @@ class Holding:
 
     def __init__(
         self, root: Path, settings: Settings, plan: Callable[[], Plan], purpose: str, watchers: Sequence[Watcher] = (),
-        *, takeover: bool = False, ends_hung: bool = True,
+        *, takeover: bool = False, ends_hung: bool = True, secrets: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
+        self._secrets = secrets or {}
         self.root, self.system, self.settings = root, root / "system", settings
-        self.me, self.command = process.myself(), shlex.join(["orch", *sys.argv[1:]])
+        self.me, self.command = process.myself(), secret.hidden(shlex.join(["orch", *sys.argv[1:]]))
         self._closing: list[Callable[[], object]] = []
         self._give_up: Callable[[Any], None] = lambda error: None
         patience = Patience(settings.heartbeat_timeout, settings.kill_grace, takeover=takeover, ends_hung=ends_hung)
@@ -164,7 +166,7 @@ class Holding:
         record = Record(self.system / "logs" / "orchestrator.log")
         self.bridge = LocalBridge(
             self.root, self.inbox, self.inbox, self.me, self._agent_settings(plan), settings.heartbeat_timeout,
-            record,
+            record, secret.without_sources(settings.secrets, os.environ), {"secrets": self._told_secrets()},
         )  # fmt: skip
         self._closing.append(self.bridge.shutdown)
         self.keeper = Keeper(self.root, settings, plan, lambda: self.state, self.inbox.put)
@@ -173,6 +175,8 @@ class Holding:
         self._closing.append(self.ground.tidy)
         self._measurer = Measurer(self.ground, self.inbox.put)
         self._outlook = Outlook(record)
+        self._archive = Archive(self.system / "logs", settings.logs_max_age, self._written_to)
+        self._closing.append(self._archive.close)
         self.outgoing = Outgoing(self.root, settings, lambda: self.store.position.seq, record)
         self._closing.append(self.outgoing.close)
         own: list[Watcher] = [self._structured_log(record), self._outlook, *self.outgoing.watchers]
@@ -188,7 +192,21 @@ class Holding:
 
     def _structured_log(self, complain: Callable[[str], None]) -> StructuredLog:
         path = self.system / "logs" / "structured_execution.jsonl"
-        return StructuredLog(path, self.settings.logs_structured_bytes, complain)
+        return StructuredLog(path, self.settings.logs_structured_bytes, complain, self._archive.compress)
+
+    def _told_secrets(self) -> dict[str, tuple[str, str]]:
+        """For our agent, and no other: of each the variable that a command finds it in, and the value."""
+        sources = self.settings.secrets
+        return {name: (secret.variable_of(name, sources[name]), value) for name, value in self._secrets.items()}
+
+    def _written_to(self) -> set[tuple[str, str]]:
+        """The logs of attempts that are not over."""
+        attempts = map(self.state.attempt_id, self.state.live)
+        return {(str(attempt.phase), str(attempt.number)) for attempt in attempts}
+
+    def keep_logs(self) -> None:
+        """Compress and remove what is old, while the run goes on."""
+        self.inbox.every(self._archive.tend)
 
     def _expect(self, state: State, moment: Moment) -> Eta | None:
         """When the run will be over; a turn is no run."""

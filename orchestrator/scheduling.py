@@ -158,7 +158,7 @@ def standing(root: Path) -> tuple[list[Standing], list[OrchError]]:
     found, wrong = schedules.read_all(root / "system")
     if not found:
         return [], wrong
-    text, why = _crontab_as_it_is() if any(not one.systemd for one in found) else (None, "")
+    text, why, idle = _crontab_as_it_is() if any(not one.systemd for one in found) else (None, "", "")
     rows = list[Standing]()
     for schedule in found:
         try:
@@ -166,16 +166,17 @@ def standing(root: Path) -> tuple[list[Standing], list[OrchError]]:
         except OrchError as error:
             wrong.append(error)
             continue
-        fault = units.fault(root, schedule) if schedule.systemd else why or _missing(root, schedule, text)
+        fault = units.fault(root, schedule) if schedule.systemd else why or _missing(root, schedule, text) or idle
         rows.append(Standing(schedule, str(zone), following(schedule, zone, clock.now()), fault))
     return rows, wrong
 
 
-def _crontab_as_it_is() -> tuple[str | None, str]:
+def _crontab_as_it_is() -> tuple[str | None, str, str]:
+    """What is in it; why it cannot be read; why nobody heeds it."""
     try:
-        return crontab.read(), "" if crontab.is_daemon_running() else "no cron is running here"
+        return crontab.read(), "", "" if crontab.is_daemon_running() else "no cron is running here"
     except OrchError as error:
-        return None, error.message
+        return None, error.message, ""
 
 
 def _missing(root: Path, schedule: Schedule, text: str | None) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from orchestrator import clock, disk
-from orchestrator.agent.channel import LARGEST_RESULT
+from orchestrator.agent.channel import LARGEST_RESULT, answer
 from orchestrator.agent.deadline import Deadline
 from orchestrator.agent.foundry import Foundry
 from orchestrator.agent.log import forget_old
@@ -54,7 +54,8 @@ def run_attempt(trial: Trial) -> Steps:
         except NotStarted as fault:
             trial.failure = fault.failure
         except Exception as fault:
-            trial.failure = Failure("INTERNAL", f"its agent failed: {type(fault).__name__}: {fault}")
+            said = trial.site.hidden(f"{type(fault).__name__}: {fault}")
+            trial.failure = Failure("INTERNAL", f"its agent failed: {said}")
             trial.site.log(f"attempt {trial.key}: {trial.failure.message}")
         finally:
             deadline.release()
@@ -144,26 +145,34 @@ class Trial:
 
     def _on_progress(self, done: float, total: float | None, text: str) -> None:
         self._last_sign = clock.ticking()
-        self.progress = {"done": done, "total": total, "text": text}
+        self.progress = {"done": done, "total": total, "text": self.site.hidden(text)[:_LONGEST_TEXT]}
 
     def _hear(self, message: dict[str, Any]) -> None:
         """What the phase's own process says: it may say anything."""
         kind = message.get("kind")
         if kind == "progress":
             done, total = _number(message.get("done")), _number(message.get("total"))
-            self._on_progress(done or 0, total, str(message.get("text", ""))[:_LONGEST_TEXT])
+            self._on_progress(done or 0, total, str(message.get("text", "")))
         elif kind == "beat":
             self._last_sign = clock.ticking()
         elif kind == "result":
             self._has_returned, self._result = True, message.get("value")
+        elif kind == "secret":
+            answer(message["answer"], self._say_of(message.get("name")))
         elif kind == "error" and self.failure is None:
-            code, text = str(message.get("code")), str(message.get("message"))[:_LONGEST_MESSAGE]
+            code, hidden = str(message.get("code")), self.site.hidden
             self.failure = Failure(
-                code if code in CODES else "FAILED", text, str(message.get("type", ""))[:_LONGEST_TYPE],
+                code if code in CODES else "FAILED", hidden(str(message.get("message")))[:_LONGEST_MESSAGE],
+                hidden(str(message.get("type", "")))[:_LONGEST_TYPE],
                 critical=message.get("critical") is True,
             )  # fmt: skip
         elif kind == "flood":
             self.failure = Failure("VALIDATION", f"its result is larger than {LARGEST_RESULT} bytes")
+
+    def _say_of(self, name: object) -> dict[str, Any]:
+        """Of a secret that it asks for: its value, or which it may ask for."""
+        may = self.site.secrets_of(self.order)
+        return {"value": may[str(name)]} if name in may else {"may": sorted(may), "is": name in self.site.secrets}
 
     # ── its steps ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -187,7 +196,7 @@ class Trial:
         try:
             forget_old(log.parent, site.forget_logs_after - 1)
             disk.make_folder(site.folder / "work")
-            self._output = Output(site.loop, log, order.log_bytes, self._on_progress)
+            self._output = Output(site.loop, log, order.log_bytes, self._on_progress, site.masker)
         except OSError as fault:
             raise NotStarted("RESOURCE", f"no log or work folder can be made for it: {fault}") from fault
         try:
@@ -282,7 +291,7 @@ class Trial:
     def _outcome(self) -> Outcome:
         ended = clock.now()
         kind, status, number = self._kind()
-        failure, result = self.failure, self._result
+        failure, result, hidden = self.failure, self._result, self.site.hidden
         if kind == EXITED and status == 0 and failure is None:
             failure, result = self._read_result()
         is_success = kind == EXITED and status == 0 and failure is None
@@ -292,13 +301,15 @@ class Trial:
             kind,
             exit_status=status,
             signal=number,
-            failure=failure if kind in (EXITED, SIGNALLED, LOST, NEVER_STARTED) else None,
-            result=result if is_success else None,
+            failure=failure.replace(message=hidden(failure.message))
+            if failure is not None and kind in (EXITED, SIGNALLED, LOST, NEVER_STARTED)
+            else None,
+            result=self.site.hidden_in(result) if is_success else None,
             duration_seconds=round(self._duration, 3) if self.root.pid is not None else 0.0,
             started_at=self.root.started_at,
             ended_at=ended,
             insisted=self._insisted,
-            leftovers=tuple(self._leftovers) if is_success else (),
+            leftovers=tuple(map(hidden, self._leftovers)) if is_success else (),
             log=self.order.log if self._output is not None else "",
             tail=tail,
             out_of_memory=self._ran_out_of_memory(tail) if kind in (EXITED, SIGNALLED) and not is_success else None,

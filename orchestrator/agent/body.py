@@ -24,6 +24,8 @@ from orchestrator.phasefile import Loaded, import_phases
 
 _OWN = str(Path(__file__).resolve().parents[1])
 _DEEPEST = 200
+_LONGEST_SENTENCE = 20_000  # the agent cuts it shorter, once it has hidden what is secret in it
+_ANSWER_SECONDS = 30.0
 _ADOPTION_PAUSE_SECONDS = 0.0002
 
 
@@ -89,6 +91,7 @@ def _run(talk: socket.socket, task: dict[str, Any], loaded: Loaded) -> NoReturn:
         item=order.item[0] if order.item is not None else None,
         params=order.params,
         send=lambda message: _send(talk, message),
+        ask=lambda name: _ask(talk, name),
     )
     try:
         if number not in loaded.functions:
@@ -168,7 +171,7 @@ def message_of(error: BaseException) -> str:
 
 
 def sentence(error: BaseException) -> str:
-    text = message_of(error).strip().partition("\n")[0][:500]
+    text = message_of(error).strip().partition("\n")[0][:_LONGEST_SENTENCE]
     return text if text == type(error).__name__ else f"{type(error).__name__}: {text}"
 
 
@@ -214,6 +217,19 @@ def _send(talk: socket.socket, message: dict[str, Any]) -> None:
         talk.sendall(json.dumps(message, separators=(",", ":")).encode() + b"\n")
     except OSError:  # the agent is gone, and so are we
         pass
+
+
+def _ask(talk: socket.socket, name: str) -> dict[str, Any]:
+    """What the agent says of a secret. The answer comes on a socket of its own: others may be asking just now."""
+    ours, theirs = socket.socketpair()
+    with ours:
+        with theirs:
+            socket.send_fds(talk, [json.dumps({"kind": "secret", "name": name}).encode() + b"\n"], [theirs.fileno()])
+        ours.settimeout(_ANSWER_SECONDS)
+        said = b""
+        while data := ours.recv(65536):
+            said += data
+    return dict(json.loads(said))
 
 
 def _read_order(fd: int) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from orchestrator.agent.loop import READ, Loop
 
 LARGEST_RESULT = 1024 * 1024
+_MOST_FDS = 8
 _LARGEST_LINE = 8 * LARGEST_RESULT  # escaped, a character can take six
 
 
@@ -21,6 +23,7 @@ class Channel:
         self._hear = hear
         self._closed = closed
         self._rest = b""
+        self._fds: list[int] = []  # sockets that answers are waited for on
         self._here, self.there = socket.socketpair()
         self._here.setblocking(False)
         loop.watch(self._here.fileno(), READ, lambda _mask: self.read(1))
@@ -30,7 +33,8 @@ class Channel:
         while self._here.fileno() >= 0 and most_chunks > 0:
             most_chunks -= 1
             try:
-                data = self._here.recv(65536)
+                data, fds, _flags, _address = socket.recv_fds(self._here, 65536, _MOST_FDS, socket.MSG_CMSG_CLOEXEC)
+                self._fds += fds
             except BlockingIOError:
                 return
             except OSError:
@@ -49,6 +53,7 @@ class Channel:
 
     def close(self) -> None:
         self.let_go()
+        self._drop_fds(0)
         if self._here.fileno() >= 0:
             self._loop.unwatch(self._here.fileno())
             self._here.close()
@@ -71,5 +76,27 @@ class Channel:
                 message = json.loads(line)
             except ValueError:
                 continue
-            if isinstance(message, dict):
+            if isinstance(message, dict) and message.get("kind") == "secret":
+                self._hear({**message, "answer": self._fds.pop(0) if self._fds else -1})
+            elif isinstance(message, dict):
                 self._hear(message)
+        self._drop_fds(_MOST_FDS)
+
+    def _drop_fds(self, most: int) -> None:
+        """A phase may send what nobody has asked for."""
+        while len(self._fds) > most:
+            os.close(self._fds.pop())
+
+
+def answer(fd: int, message: dict[str, Any]) -> None:
+    """Say it and hang up; whoever does not listen, or sent something else than a socket, gets nothing."""
+    if fd < 0:
+        return
+    try:
+        with socket.socket(fileno=fd) as sock:
+            sock.send(json.dumps(message).encode(), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+    except OSError:
+        try:
+            os.close(fd)
+        except OSError:  # it was a socket, and is closed
+            pass

@@ -31,6 +31,7 @@ _LARGEST = 65536
 _LOG_BYTES = 1024 * 1024
 _STARTS = 2  # a template that does not even come up is tried this often
 _RETRY_SECONDS = 0.02
+_LONGEST_SENTENCE = 500
 _DYING_SECONDS = 0.2
 _PROGRAM = "import sys; sys.path.append(sys.argv.pop(1)); from orchestrator.agent.template import main; main()"
 
@@ -151,7 +152,7 @@ class Foundry:
         site = self._site
         here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         here.setblocking(False)
-        self._output = Output(site.loop, site.folder / "import.log", _LOG_BYTES, lambda done, total, text: None)
+        self._output = Output(site.loop, site.folder / "import.log", _LOG_BYTES, lambda *_: None, site.masker)
         argv = (*_argv(site), "--control", str(there.fileno()))
         env = {**os.environ, **site.tags}
         launch = Launch(argv, env, str(site.project), output=self._output.pipe, keep_fds=(there.fileno(),))
@@ -260,7 +261,7 @@ class Foundry:
         self._cancel_timer()
         state = self._files[file]
         if message.get("raised"):
-            self._break(file, f"raised {message['raised']}")
+            self._break(file, f"raised {self._site.hidden(message['raised'])[:_LONGEST_SENTENCE]}")
         elif message.get("threads"):
             state.status = SPAWN
             self._site.log(f"{file}: its import starts threads: its attempts get a Python of their own")

@@ -18,7 +18,8 @@ _PROGRESS = re.compile(rb"::progress\s+(\d+(?:\.\d+)?)(?:\s*/\s*(\d+(?:\.\d+)?))
 class BoundedLog:
     """Holds the last of what was written: at half of `most` bytes it becomes `<name>.1`, and a new one begins.
 
-    A disk that is full costs lines, never the attempt: what could not be written is counted.
+    A disk that is full costs lines, never the attempt: what could not be written is counted. Others may move it, cut it
+    or remove it at any time: the next line is under its name again.
     """
 
     def __init__(self, path: Path, most: int) -> None:
@@ -26,10 +27,11 @@ class BoundedLog:
         self._half = max(most // 2, 1024)
         self._dropped = 0
         self._fd = -1
-        self._size = 0
-        self._open()
+        self._size = self._written = 0  # with what could not be written, and without
+        self._open(os.O_TRUNC)
 
     def write(self, data: bytes) -> None:
+        self._look()
         while data:
             room = self._half - self._size
             if room <= 0:
@@ -39,6 +41,7 @@ class BoundedLog:
             self._size += len(part)
             try:
                 disk.write_all(self._fd, part)
+                self._written += len(part)
             except OSError:
                 self._dropped += len(part)
 
@@ -47,13 +50,29 @@ class BoundedLog:
             os.close(self._fd)
             self._fd = -1
 
-    def _open(self) -> None:
+    def _look(self) -> None:
+        """Is it still the file that has its name?"""
+        if self._fd < 0:
+            return
+        try:
+            mine, named = os.fstat(self._fd), os.stat(self.path)
+            is_mine = (mine.st_dev, mine.st_ino) == (named.st_dev, named.st_ino)
+        except OSError:
+            is_mine = False
+        if is_mine and mine.st_size < self._written:
+            self._size = self._written = mine.st_size
+        elif not is_mine:
+            self.close()
+            self._open()
+
+    def _open(self, how: int = 0) -> None:
+        how |= os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK  # a pipe may stand there
         try:
             disk.make_folder(self.path.parent)
-            self._fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            self._fd = os.open(self.path, how, disk.PRIVATE_FILE)
+            self._size = self._written = os.fstat(self._fd).st_size
         except OSError:  # from here on every write fails, and is counted
-            self._fd = -1
-        self._size = 0
+            self._fd, self._size = -1, 0
 
     def _turn(self) -> None:
         old = self.path.with_name(self.path.name + ".1")
@@ -66,7 +85,7 @@ class BoundedLog:
             os.rename(self.path, old)
         except OSError:
             self._dropped += self._size
-        self._open()
+        self._open(os.O_TRUNC)
         line = f"[orch: {self._dropped} bytes before this were dropped; the latest of them are in {old.name}]\n"
         if not self._dropped:
             line = f"[orch: continues {old.name}]\n"

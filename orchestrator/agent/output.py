@@ -1,4 +1,4 @@
-"""What an attempt prints, on its way through the agent: pipe, bounded log, last lines."""
+"""What an attempt prints, on its way through the agent: pipe, mask, bounded log, last lines."""
 
 from __future__ import annotations
 
@@ -8,18 +8,23 @@ from collections.abc import Callable
 from pathlib import Path
 
 from orchestrator.agent.log import BoundedLog, Lines
-from orchestrator.agent.loop import READ, Loop
+from orchestrator.agent.loop import READ, Loop, Timer
+from orchestrator.core.masking import Masker, Stream
 
 _CHUNK = 256 * 1024
+_SETTLE_SECONDS = 0.05  # what is held back, because a secret may begin in it, is looked at again this soon
 _MOST_LEFT = 64  # chunks that are read after the end: more than any pipe holds
 
 
 class Output:
     def __init__(
-        self, loop: Loop, path: Path, most: int, on_progress: Callable[[float, float | None, str], None]
-    ) -> None:
+        self, loop: Loop, path: Path, most: int, on_progress: Callable[[float, float | None, str], None],
+        masker: Masker | None = None,
+    ) -> None:  # fmt: skip
         self.lines = Lines(on_progress)
         self._loop = loop
+        self._stream = Stream(masker) if masker is not None else None
+        self._settling: Timer | None = None
         self._log = BoundedLog(path, most)
         try:
             self._end, self.pipe = os.pipe2(os.O_CLOEXEC)
@@ -46,6 +51,10 @@ class Output:
         while left and self._read():
             left -= 1
         self._close_pipe()
+        if self._settling is not None:
+            self._settling.cancel()
+        if self._stream is not None:
+            self._keep(self._stream.finish())
         self._log.close()
 
     def _on_ready(self, _mask: int) -> None:
@@ -61,9 +70,23 @@ class Output:
         if not data:
             self._close_pipe()
             return False
-        self._log.write(data)
-        self.lines.feed(data)
+        if self._stream is None:
+            self._keep(data)
+            return True
+        self._keep(self._stream.feed(data))
+        if self._settling is None:
+            self._settling = self._loop.after(_SETTLE_SECONDS, self._settle)
         return True
+
+    def _settle(self) -> None:
+        self._settling = None
+        if self._stream is not None:
+            self._keep(self._stream.settle())
+
+    def _keep(self, data: bytes) -> None:
+        if data:
+            self._log.write(data)
+            self.lines.feed(data)
 
     def _close_pipe(self) -> None:
         if self._end >= 0:

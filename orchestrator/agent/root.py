@@ -102,7 +102,7 @@ class Root:
         """Fork here, and wait (without blocking) until it is executed or says why not."""
         launch = Launch(
             argv,
-            {**os.environ, **self._site.own_environment(self._order)},
+            {**os.environ, **self._site.own_environment(self._order), **self._site.secret_environment(self._order)},
             self._site.folder_of(self._order),
             output=output,
             keep_fds=keep_fds,

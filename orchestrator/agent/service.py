@@ -50,7 +50,7 @@ def write_log(text: str) -> None:
 class Agent:
     def __init__(self, project: Path, agent: str) -> None:
         self._folder = project / "system" / "agents" / agent
-        self._loop = Loop(write_log)
+        self._loop = Loop(self._write_log)
         self._site = Site(project, agent, self._folder, self._loop, write_log)
         self._foundry = Foundry(self._site)
         self._untaken = Untaken(self._site, self._loop_on)
@@ -65,6 +65,9 @@ class Agent:
         self._is_leaving = False
         self._is_told_to_end = self._is_overdue = False
         self._is_beating = False
+
+    def _write_log(self, text: str) -> None:
+        self._site.log(text)
 
     # ── its life ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -291,7 +294,9 @@ class Agent:
         key = str(message["attempt"])
         trial, outcome = self._trials.get(key), self._untaken.get(key)
         if trial is not None:
-            write_log(f"attempt {key}: stop{' at once' if message.get('insist') else ''}: {message.get('why', '')}")
+            self._site.log(
+                f"attempt {key}: stop{' at once' if message.get('insist') else ''}: {message.get('why', '')}"
+            )
             trial.stop(insist=bool(message.get("insist")))
         elif outcome is not None:
             self._say("ended", attempt=key, outcome=outcome.as_dict())

@@ -11,6 +11,7 @@ from typing import Any
 from orchestrator.agent.loop import Loop
 from orchestrator.agent.tree import Census
 from orchestrator.core.item import Item
+from orchestrator.core.masking import Masker
 from orchestrator.core.wire import Order
 from orchestrator.process.groups import Groups
 
@@ -26,7 +27,7 @@ class Site:
         self.agent = agent
         self.folder = folder
         self.loop = loop
-        self.log = log
+        self._log = log
         self.census = Census(loop)
         self.groups = Groups()
         self.python = ""
@@ -34,16 +35,42 @@ class Site:
         self.beat_interval = 2.0
         self.forget_logs_after = 20
         self.phase_files: dict[str, str] = {}
+        self.secrets: dict[str, str] = {}
+        self.masker: Masker | None = None
+        self._variables: dict[str, str] = {}  # what a command finds each secret as
 
     def configure(self, settings: dict[str, Any], *, is_heir: bool) -> None:
         """An heir only takes over: what attempts run with was settled by who started them."""
         self.beat_interval = max(0.05, float(settings.get("beat_interval", self.beat_interval)))
         if is_heir:
             return
+        if given := settings.get("secrets"):  # kept here and nowhere else
+            self.secrets = {name: value for name, (_, value) in given.items()}
+            self._variables = {name: variable for name, (variable, _) in given.items()}
+            self.masker = Masker(self.secrets.values())
         self.python = str(settings.get("python") or self.python)
         self.load_timeout = float(settings.get("load_timeout", self.load_timeout))
         self.forget_logs_after = int(settings.get("forget_logs_after", self.forget_logs_after))
         self.phase_files = {str(file): str(digest) for file, digest in settings.get("phase_files", {}).items()}
+
+    def log(self, text: str) -> None:
+        self._log(self.hidden(text))
+
+    def hidden(self, text: str) -> str:
+        return self.masker.text(text) if self.masker is not None else text
+
+    def hidden_in(self, value: Any) -> Any:
+        return self.masker.json(value) if self.masker is not None else value
+
+    def secrets_of(self, order: Order) -> dict[str, str]:
+        """What this phase may have, by name."""
+        return {name: value for name, value in self.secrets.items() if order.secrets is None or name in order.secrets}
+
+    def secret_environment(self, order: Order) -> dict[str, str]:
+        """Of a command: those that it lists. A function asks for them."""
+        if order.run is None or order.secrets is None:
+            return {}
+        return {self._variables[name]: value for name, value in self.secrets_of(order).items()}
 
     @property
     def tags(self) -> dict[str, str]:

@@ -9,7 +9,7 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +47,10 @@ _OURS = (str(_AGENT_MAIN), str(Path(__file__).parent.parent / "services" / "__ma
 class LocalBridge:
     def __init__(
         self, root: Path, inbox: Inbox, sources: Sources, owner: Identity, settings: dict[str, Any], silence: float,
-        log: Callable[[str], None],
+        log: Callable[[str], None], environ: dict[str, str] | None = None, own: Mapping[str, Any] | None = None,
     ) -> None:  # fmt: skip
-        """`settings` is what every agent is told; an agent that says nothing for `silence` seconds is ended."""
-        self._log = log
+        """`settings` is what every agent is told, `own` only ours; one that says nothing for `silence` is ended."""
+        self._log, self._environ, self._told_own = log, environ, {**settings, **(own or {})}
         self._root, self._agents = root, root / "system" / "agents"
         self._inbox, self._sources, self._owner, self._settings = inbox, sources, owner, settings
         self._silence = silence
@@ -183,14 +183,14 @@ class LocalBridge:
             argv = [sys.executable, "-I", "-S", str(_AGENT_MAIN), "--project", str(self._root), "--agent", name]
             try:
                 pid = process.spawn_detached(
-                    [*argv, "--owner-fd", str(theirs.fileno())], keep_fds=(theirs.fileno(),), env=None,
+                    [*argv, "--owner-fd", str(theirs.fileno())], keep_fds=(theirs.fileno(),), env=self._environ,
                     cwd=str(self._root), log=folder / "agent.log",
                 )  # fmt: skip
             except OSError as error:
                 raise InternalFault(f"no agent could be started: {error}", "see `ulimit -u` and free memory") from error
         self._become(INITIALIZING, f"agent {name} is starting")
         conversation = Conversation(ours, name, process.identity(pid))
-        conversation.greet(self._epoch, self._owner, self._settings)
+        conversation.greet(self._epoch, self._owner, self._told_own)
         self._watch(conversation)
         return conversation
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
+from typing import Annotated
 
 import typer
 
@@ -19,6 +21,7 @@ from orchestrator.cli.frame import (
 )
 from orchestrator.config import describe
 from orchestrator.layers import strange_variables
+from orchestrator.secret import resolve_all
 
 EXAMPLE = "Example: orch config show"
 
@@ -40,13 +43,26 @@ def show_settings(as_json: JsonOption = False, project: ProjectOption = None) ->
         show(f"{row.name:<{widths[0]}}  {row.value:<{widths[1]}}  {row.origin:<{widths[2]}}  {row.meaning}")
 
 
-@app.command("check", cls=Command, epilog="Example: orch config check")
-def check(project: ProjectOption = None) -> None:
-    """Exit with 0 if all settings are right, with 2 and every fault if not."""
+@app.command("check", cls=Command, epilog="Example: orch config check --commands")
+def check(
+    commands: Annotated[bool, typer.Option("--commands", help="Also run the commands that print secrets.")] = False,
+    project: ProjectOption = None,
+) -> None:
+    """Exit with 0 if all settings are right and the secrets are there, with 2 and every fault if not."""
     root = root_of(project)
-    settings_of(root)
+    found = settings_of(root)
     _warn()
+    tried = {name: source for name, source in found.secrets.items() if commands or not source.command}
+    resolve_all(tried, root, os.environ)
     show(f"the settings of {root} are right")
+    if tried:
+        show(f"there: {_named(tried)}")
+    if left := [name for name in found.secrets if name not in tried]:
+        show(f"not looked at, because a command prints it: {_named(left)}; --commands runs it")
+
+
+def _named(names: Collection[str]) -> str:
+    return f"the secret{'s' if len(names) > 1 else ''} {', '.join(names)}"
 
 
 def _warn() -> None:

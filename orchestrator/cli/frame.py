@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import TyperException
 
-from orchestrator import clock, disk, project
+from orchestrator import clock, disk, project, secret
 from orchestrator.cli.completing import phases
 from orchestrator.config import Settings, settings
 from orchestrator.core.item import number_of
@@ -154,7 +154,7 @@ def show_json(document: object) -> None:
 
 def tell(text: str) -> None:
     """Words for people, on standard error."""
-    sys.stderr.write(f"orch: {text}\n")
+    sys.stderr.write(f"orch: {secret.hidden(text)}\n")
 
 
 def guarded(call: Callable[[], object]) -> int:
@@ -208,7 +208,7 @@ def _unsaid(error: OSError) -> OutputUnwritable:
 def _told(error: OrchError) -> int:
     tell(error.message)
     if error.remedy:
-        sys.stderr.write(f"  {error.remedy}\n")
+        sys.stderr.write(f"  {secret.hidden(error.remedy)}\n")
     return error.exit_code
 
 
@@ -245,13 +245,13 @@ def _own_fault(error: Exception) -> int:
     """A fault of orch itself: the story is kept for a report, no traceback on the screen."""
     if COMPLETING in os.environ:  # somebody only pressed a key: their line is not written over
         return BROKEN
-    story = "".join(traceback.format_exception(error))
+    story = secret.hidden("".join(traceback.format_exception(error)))
     tell(f"a fault of orch itself: {type(error).__name__}: {error}")
     try:
         folder = project.find(None, os.environ, Path.cwd()) / "system" / "logs"
         path = folder / f"fault_{iso(clock.now())[:19].replace(':', '')}.txt"
         path.touch(disk.PRIVATE_FILE)
-        path.write_text(f"{sys.argv}\n{story}")
+        path.write_text(secret.hidden(f"{sys.argv}\n") + story)
         sys.stderr.write(f"  the story so far is in {path}: please report it; the state is as it was last written\n")
     except (OSError, OrchError):
         sys.stderr.write(story)

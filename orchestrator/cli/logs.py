@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
 from typing import Annotated
 
@@ -18,10 +19,12 @@ from orchestrator.core.names import epoch, seconds
 from orchestrator.core.state import State
 from orchestrator.errors import UsageError
 from orchestrator.look import Look
+from orchestrator.watch.archive import opened, parts
 
 EXAMPLE = "Example: orch logs -8 -f --grep 'error|warn'"
 LOOK_EVERY = 0.1
 CHUNK = 1 << 16
+REMEMBERED = 256
 
 
 def command(
@@ -40,7 +43,7 @@ def command(
     shown = Filter(grep)
     paths = _chosen(root, number, attempt, since)
     for path in paths[:-1] if follow else paths:
-        for part in (_older(path), path):
+        for part in parts(path):
             shown.all_of(part)
     if follow and paths:
         _follow(root, number, paths[-1], shown)
@@ -58,14 +61,11 @@ class Filter:
         self._rest = b""
 
     def all_of(self, path: Path) -> None:
-        if not path.is_file():
-            return  # never rotated, or taken away meanwhile
         try:
-            with open(path, "rb") as file:
-                while data := file.read(CHUNK):
-                    self.write(data)
+            for data in opened(path):
+                self.write(data)
         except FileNotFoundError:
-            return
+            return  # never begun anew after it was rotated, or taken away meanwhile
 
     def write(self, data: bytes) -> None:
         if self._pattern is not None:
@@ -87,7 +87,7 @@ def _chosen(root: Path, number: int, attempt: int | None, since: str | None) -> 
     folder = root / "system" / "logs" / "phases" / str(number)
     if isinstance(number, Item) and attempt is None and since is None and (elsewhere := _kept(root, number)):
         return [elsewhere]
-    there = sorted(int(path.stem) for path in folder.glob("*.log") if path.stem.isdecimal() and path.is_file())
+    there = _attempts(folder)
     if not there:
         state = Look(root, reads_files=False).state
         if state.phases and phase_of(number) not in state.phases:
@@ -98,6 +98,9 @@ def _chosen(root: Path, number: int, attempt: int | None, since: str | None) -> 
         if isinstance(number, Item):
             whole = f"`orch logs {number.phase}` shows what the phase itself printed"
             raise UsageError(f"there is no {number}: phase {number.phase} has no items", whole)
+        if state.phase(number).attempt:
+            gone = "logs are removed when they are older than logs.max_age, or by somebody"
+            raise UsageError(f"phase {number} has no log any more: {gone}", "`orch story N` shows what is remembered")
         raise UsageError(f"phase {number} has no log: it has not been started yet", "`orch status` shows where it is")
     if attempt is not None and attempt not in there:
         listed = ", ".join(map(str, there))
@@ -105,7 +108,23 @@ def _chosen(root: Path, number: int, attempt: int | None, since: str | None) -> 
     if since is None:
         return [folder / f"{there[-1] if attempt is None else attempt}.log"]
     begin = _moment(since)
-    return [path for one in there if (path := folder / f"{one}.log").stat().st_mtime >= begin]
+    return [path for one in there if _written_at(path := folder / f"{one}.log") >= begin]
+
+
+def _attempts(folder: Path) -> list[int]:
+    """Of which there is a log, or what was rotated out of one."""
+    try:
+        found = {_ATTEMPT.match(name) for name in os.listdir(folder)}
+    except FileNotFoundError:
+        return []
+    return sorted({int(match[1]) for match in found if match is not None and (folder / match[0]).is_file()})
+
+
+_ATTEMPT = re.compile(r"(\d+)\.log(?:\.\d+)?(?:\.gz)?$")
+
+
+def _written_at(path: Path) -> float:
+    return max((part.stat().st_mtime for part in parts(path) if part.exists()), default=0.0)
 
 
 def _kept(root: Path, number: Item) -> Path | None:
@@ -140,14 +159,10 @@ def _moment(text: str) -> float:
             raise UsageError(f"--since {text}: neither a duration nor a time", "write 90m, 2h or 2026-11-20") from None
 
 
-def _older(path: Path) -> Path:
-    """Where the log was rotated, the part before."""
-    return path.with_name(path.name + ".1")
-
-
 def _follow(root: Path, number: int, path: Path, shown: Filter) -> None:
     """Until the phase is not in progress any more; over rotations, and into its next attempts."""
-    shown.all_of(_older(path))
+    for part in parts(path)[:-1]:
+        shown.all_of(part)
     for data in _growing(root, number, path):
         shown.write(data)
         with saying():
@@ -155,32 +170,57 @@ def _follow(root: Path, number: int, path: Path, shown: Filter) -> None:
 
 
 def _growing(root: Path, number: int, path: Path) -> Iterator[bytes]:
-    file = open(path, "rb")  # noqa: SIM115  it is another file after each rotation
+    """Whoever rotates it may move it, cut it to nothing or remove it, and begin it anew later, or not."""
+    file: Growing | None = None
     try:
         while True:
             is_live = Look(root, reads_files=False).state.phase(number).is_live
-            while data := file.read(CHUNK):
-                yield data
-            following = _next(path, file.fileno())
+            file = file or Growing.opened(path)
+            if file is not None:
+                yield from file.rest()
+            following = _next(path, file)
             if following is not None:
-                yield file.read()
-                file.close()
-                path, file = following, open(following, "rb")  # noqa: SIM115
+                if file is not None:
+                    yield from file.rest()
+                    file.close()
+                path, file = following, None
             elif not is_live:
                 return
             else:
                 clock.pause(LOOK_EVERY)
     finally:
-        file.close()
+        if file is not None:
+            file.close()
 
 
-def _next(path: Path, fd: int) -> Path | None:
+class Growing(FileIO):
+    """A log as it is written to. Where it was cut, and has grown again, other bytes stand before the place."""
+
+    _last = b""
+
+    @classmethod
+    def opened(cls, path: Path) -> Growing | None:
+        try:
+            return cls(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+        except OSError:
+            return None
+
+    def rest(self) -> Iterator[bytes]:
+        if os.pread(self.fileno(), len(self._last), self.tell() - len(self._last)) != self._last:
+            self.seek(0)
+            self._last = b""
+        while data := self.read(CHUNK):
+            self._last = (self._last + data)[-REMEMBERED:]
+            yield data
+
+
+def _next(path: Path, file: Growing | None) -> Path | None:
     """What to read after this file: the new one under its name, or the next attempt's."""
     try:
-        if os.stat(path).st_ino != os.fstat(fd).st_ino:
+        named = os.stat(path)
+        if file is None or (named.st_dev, named.st_ino) != ((had := os.fstat(file.fileno())).st_dev, had.st_ino):
             return path
     except FileNotFoundError:
         pass  # between two names just now, or taken away
-    attempts = sorted(int(one.stem) for one in path.parent.glob("*.log") if one.stem.isdecimal() and one.is_file())
-    later = next((one for one in attempts if one > int(path.stem)), None)
+    later = next((one for one in _attempts(path.parent) if one > int(path.stem)), None)
     return None if later is None else path.with_name(f"{later}.log")

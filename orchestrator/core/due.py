@@ -106,5 +106,5 @@ def _end(record: dict[str, Any]) -> float:
 
 
 def _is_void(record: dict[str, Any], now: float) -> bool:
-    """Said to be missed at a time that has not come: the clock had been wrong, and was set back."""
-    return bool(record["missed"]) and epoch(record["at"]) > now
+    """Said to be missed at a time that has not come: the clock had been wrong, and was set back by a good deal."""
+    return bool(record["missed"]) and epoch(record["at"]) > now + LATE

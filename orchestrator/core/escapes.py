@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterator
 from functools import cache
 
@@ -13,6 +12,7 @@ _LETTERS = {
     "\n": "n", "\t": "t", "\r": "r", "\b": "b", "\f": "f", "\v": "v", "\a": "a", "\0": "0", "\x1b": "eE",
 }  # fmt: skip
 _IN_SHELL = ("'\\''", "'\\\\''", "'\"'\"'", "'\\\"'\\\"'")
+_IN_HTML = {"&": ("amp",), "<": ("lt",), ">": ("gt",), '"': ("quot",), "'": ("#x27", "#39", "apos")}
 _FIRST_TOO_LONG = 0x10000  # characters from here on are two of \uXXXX
 
 
@@ -40,10 +40,8 @@ def _escaped(char: str, plain: bytes) -> Iterator[bytes]:
     for letter in _LETTERS.get(char, ""):
         yield from (b"\\" * many + letter.encode() for many in _DEPTHS)
     yield from _in_digits(char, code, plain)
-    for named in {html.escape(char), html.escape(char).replace("&", "&amp;")} - {char}:
-        yield named.encode()
-    if char == "'":
-        yield b"&apos;"
+    for name in _IN_HTML.get(char, ()):
+        yield from (f"&{name};".encode(), f"&amp;{name};".encode())
     if 0x80 <= code < 0x100:
         yield bytes([code])
 

@@ -21,7 +21,7 @@ MARK = b"***"
 SHORTEST = 4  # characters of what can be hidden: anything shorter stands everywhere
 _BATCH = 32 * 1024  # of a stream, so much more than what is held back makes a look worth its while
 _SURE = 3  # bytes of an anchor that is worth searching for
-_FOLDED = 10  # characters of base64 from which one line break is looked for in it
+_LINE = 60  # characters of base64 that stand in one line at least, where it is in lines
 
 
 class Anchor(NamedTuple):
@@ -179,6 +179,8 @@ class Stream:
 
     def _release(self, cut: int) -> bytes:
         """All before `cut`. What begins there is whole: so much was held back; what reaches over it is marked now."""
+        if not cut:
+            return b""
         held, spans, told, last = self._held, self._masker.spans(self._held), list[bytes](), 0
         if self._covered:
             spans = _merged([(0, self._covered), *spans])
@@ -216,9 +218,8 @@ def _ways_of(value: str) -> _Ways:
         pieces = [written(char) for char in text]
         yield pieces, _anchors(pieces, (0, len(pieces)))
     for pieces in _as_base64(value.encode("utf-8", "surrogateescape")):
-        middle = len(pieces) // 2
-        parts = ((0, middle), (middle, len(pieces))) if len(pieces) >= _FOLDED else ((0, len(pieces)),)
-        yield pieces, _anchors(pieces, *parts)
+        middle = min(len(pieces) // 2, _LINE // 2)  # a line may end in the one part, or in the other
+        yield pieces, _anchors(pieces, (0, middle), (middle, min(len(pieces), _LINE)))
     for literal in {*quoted(value)}:
         yield [(literal,)], [(0, 1, literal)]
 

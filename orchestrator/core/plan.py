@@ -258,6 +258,7 @@ class Plan:
             trace=_trace(attempt), results=results, log=f"system/logs/phases/{attempt.phase}/{attempt.number}.log",
             log_bytes=self.rules.log_bytes, broken=spec.broken or self._untellable(attempt.phase, of_run, look),
             outputs=spec.outputs, params=self.params(attempt.phase, of_run), item=spec.item,
+            secrets=spec.secrets,
         )  # fmt: skip
 
     def _untellable(self, number: int, of_run: Mapping[str, Any], look: LookAt) -> str:

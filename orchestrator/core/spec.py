@@ -76,6 +76,7 @@ class Spec(Value):
     max_parallel: int | None = None  # of its items at once
     fail_fast: bool = False  # the first item that fails ends the others
     fail_after: float | None = None  # how many of its items may fail; below 1: which share of them
+    secrets: tuple[str, ...] | None = None  # which it may have; None: a function may ask for any, a command has none
     item: tuple[Any] | None = None  # of one of its items: what it is done for
     inputs: tuple[str, ...] = ()  # patterns of files, relative to the project's root; a folder stands for all in it
     outputs: tuple[str, ...] = ()  # likewise
@@ -102,6 +103,8 @@ class Spec(Value):
             fields["run"] = tuple(fields["run"])
         if "retry" in fields:
             fields["retry"] = {code: RetryRule(**rule) for code, rule in fields["retry"].items()}
+        if fields.get("secrets") is not None:
+            fields["secrets"] = tuple(fields["secrets"])
         if fields.get("item") is not None:
             fields["item"] = tuple(fields["item"])
         if fields.get("foreach") is not None:

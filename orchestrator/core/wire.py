@@ -48,6 +48,7 @@ class Order(Value):
     item: tuple[Any] | None = None  # what it is done for, where its phase fans out
     outputs: tuple[str, ...] = ()
     params: dict[str, Any] = {}  # noqa: RUF012  a frozen value
+    secrets: tuple[str, ...] | None = None  # names; the agent has the values
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Order:
@@ -56,6 +57,8 @@ class Order(Value):
         fields["limits"] = Limits(**fields["limits"])
         if fields.get("item") is not None:
             fields["item"] = tuple(fields["item"])
+        if fields.get("secrets") is not None:
+            fields["secrets"] = tuple(fields["secrets"])
         if isinstance(fields["run"], list):
             fields["run"] = tuple(fields["run"])
         fields["outputs"] = tuple(fields.get("outputs", ()))

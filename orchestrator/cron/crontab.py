@@ -30,6 +30,8 @@ class NoCrontab(UsageError):
 def read() -> str | None:
     """None: this account has none."""
     answer = _crontab("-l")
+    if len(answer.out) >= process.LONGEST:
+        raise UsageError("the crontab is too long to be changed here", f"more than {process.LONGEST} bytes")
     if answer.code == 0:
         return os.fsdecode(answer.out)
     if _NONE.search(answer.err + answer.out):
@@ -71,19 +73,19 @@ def _install(text: str, draft: Path) -> process.Answer:
     disk.make_folder(draft.parent)
     disk.replace(draft, os.fsencode(text), durable=False)
     try:
-        return _crontab(str(draft))
+        return _crontab(draft.name, draft.parent)  # Debian's reads no more than a hundred characters of a path
     finally:
         disk.remove(draft)
 
 
-def _crontab(argument: str) -> process.Answer:
+def _crontab(argument: str, folder: Path = Path("/")) -> process.Answer:
     env = {**os.environ, "LC_ALL": "C", "CRONTAB_NOHEADER": "Y"}  # without what some put before what it holds
     try:
-        return process.consult(("crontab", argument), PATIENCE, env)
-    except FileNotFoundError:
-        remedy = "install cron (Debian: apt install cron), or use --systemd"
-        raise NoCrontab(NO_PROGRAM, remedy) from None
+        return process.consult(("crontab", argument), PATIENCE, env, str(folder))
     except OSError as error:
+        if error.errno == errno.ENOENT:
+            remedy = "install cron (Debian: apt install cron), or use --systemd"
+            raise NoCrontab(NO_PROGRAM, remedy) from None
         raise NoCrontab(f"crontab cannot be started: {error.strerror or error}", "check it, or use --systemd") from None
 
 

@@ -95,8 +95,8 @@ def install(units: Mapping[Path, str]) -> Iterator[str]:
             disk.replace(path, text.encode("utf-8", "surrogateescape"), durable=True)
             os.chmod(path, 0o644)
     except OSError as error:
-        for path in units:
-            path.unlink(missing_ok=True)
+        for path in filter(os.path.lexists, units):
+            path.unlink()
         raise UsageError(f"{error.filename}: {error.strerror}", "check the folder of the units") from error
     yield from _verify(list(units))
     timers = [path.name for path in units if path.suffix == ".timer"]

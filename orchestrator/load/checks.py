@@ -297,6 +297,13 @@ def _pools(value: Any, wrong: Wrong) -> Any:
     return {pool: many for pool, many in value.items() if is_whole(many)}
 
 
+def _secrets(value: Any, wrong: Wrong) -> Any:
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        return wrong(f"secrets: {shown(value)} is not a list of names", 'secrets = ["token"]')
+    return tuple(dict.fromkeys(names))
+
+
 def _isolation(value: Any, wrong: Wrong) -> Any:
     if value not in ("fork", "spawn"):
         return wrong(f"isolation: {shown(value)} is neither fork nor spawn", 'isolation = "spawn"')
@@ -331,6 +338,7 @@ _READ: dict[str, Reader] = {
     "isolation": _isolation,
     "approval": approval,
     "pools": _pools,
+    "secrets": _secrets,
     "foreach": foreach.foreach,
     "max_parallel": at_least_one("max_parallel"),
     "fail_fast": switch("fail_fast"),

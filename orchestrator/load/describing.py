@@ -27,11 +27,13 @@ Answer = dict[str, Any]
 """As orchestrator.phasefile says it; or {"broken": sentence}."""
 
 
-def describe(root: Path, files: list[str], load_timeout: float) -> dict[str, Answer]:
+def describe(
+    root: Path, files: list[str], load_timeout: float, environ: dict[str, str] | None = None
+) -> dict[str, Answer]:
     """Every file gets an answer. After a hang, a crash or a thread the rest goes on in a new process."""
     answers: dict[str, Answer] = {}
     while waiting := [file for file in files if file not in answers]:
-        with _started(root, waiting) as describer:
+        with _started(root, waiting, environ) as describer:
             for file in waiting:
                 answers[file] = answer = describer.answer_for(file, load_timeout)
                 if "broken" in answer or answer["threads"]:
@@ -40,7 +42,7 @@ def describe(root: Path, files: list[str], load_timeout: float) -> dict[str, Ans
 
 
 @contextmanager
-def _started(root: Path, files: list[str]) -> Iterator[_Describer]:
+def _started(root: Path, files: list[str], environ: dict[str, str] | None) -> Iterator[_Describer]:
     ours, theirs = socket.socketpair()
     argv = (sys.executable, "-P", "-c", _PROGRAM, _ABOVE, str(theirs.fileno()))
     keep = (theirs.fileno(),)
@@ -48,7 +50,7 @@ def _started(root: Path, files: list[str]) -> Iterator[_Describer]:
     before = _children()
     with ours:
         with theirs:
-            pid = process.start(process.Launch(argv, cwd=str(root), keep_fds=keep))
+            pid = process.start(process.Launch(argv, environ, str(root), keep_fds=keep))
         try:
             yield _Describer(pid, ours, json.dumps({"root": str(root), "files": files}).encode() + b"\n")
         finally:

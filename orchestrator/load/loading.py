@@ -12,15 +12,20 @@ from orchestrator.load.definitions import Definitions, Fault, Written, digest_of
 from orchestrator.load.pipeline import assemble
 
 
-def load(root: Path, *, load_timeout: float, trust: bool, cache: Path | None) -> Definitions:
-    """Never raises for what an author got wrong: every fault of every file is in the definitions."""
+def load(
+    root: Path, *, load_timeout: float, trust: bool, cache: Path | None, environ: dict[str, str] | None = None
+) -> Definitions:
+    """Never raises for what an author got wrong: every fault of every file is in the definitions.
+
+    `environ` is what files find when they are imported; None: as here.
+    """
     found = folder.read(root, trust=trust)
     name = cached.key(found.sources)
     if cache is not None and not found.faults and (kept := cached.read(cache, root, name)) is not None:
         return kept
     loading = _Loading(root, found)
     loading.read_tables()
-    loading.import_files(load_timeout)
+    loading.import_files(load_timeout, environ)
     definitions = loading.finish()
     if cache is not None and not definitions.faults and not definitions.broken:
         cached.write(cache, root, name, definitions, loading.imported, loading.read)
@@ -67,9 +72,9 @@ class _Loading:
                 self._faults += faults
                 self._unread |= static.numbers_in(data) if faults else set()
 
-    def import_files(self, load_timeout: float) -> None:
+    def import_files(self, load_timeout: float, environ: dict[str, str] | None) -> None:
         files = [file for file in self.sources if file.endswith(".py")]
-        for file, answer in describing.describe(self.root, files, load_timeout).items():
+        for file, answer in describing.describe(self.root, files, load_timeout, environ).items():
             if "broken" in answer:
                 self._take_broken(file, answer["broken"])
             elif "failed" in answer:

@@ -21,7 +21,7 @@ from orchestrator.process.alive import (
     myself,
     send,
 )
-from orchestrator.process.consult import Answer, consult
+from orchestrator.process.consult import LONGEST, Answer, consult
 from orchestrator.process.ending import (
     STORM_SECONDS,
     ask,
@@ -69,6 +69,7 @@ from orchestrator.process.table import (
 __all__ = [
     "ALIVE",
     "DEAD",
+    "LONGEST",
     "STOPPED",
     "STORM_SECONDS",
     "UNKNOWABLE",

@@ -25,11 +25,13 @@ class Answer(NamedTuple):
         return " ".join(said.split()) or f"exit status {self.code}"
 
 
-def consult(argv: Sequence[str], seconds: float, env: Mapping[str, str] | None = None) -> Answer:
+def consult(
+    argv: Sequence[str], seconds: float, env: Mapping[str, str] | None = None, cwd: str = "/"
+) -> Answer:  # fmt: skip
     """OSError: there is no such program, or it cannot be started. One that does not answer in time is killed: -9."""
     out, err = (os.memfd_create(name, os.MFD_CLOEXEC) for name in ("out", "err"))
     try:
-        pid = start(Launch(tuple(argv), None if env is None else dict(env), output=out, errors=err))
+        pid = start(Launch(tuple(argv), None if env is None else dict(env), cwd=cwd, output=out, errors=err))
         code = _end_of(pid, seconds)
         return Answer(code, *(os.pread(fd, LONGEST, 0) for fd in (out, err)))
     finally:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from orchestrator import clock
+from orchestrator import clock, secret
 from orchestrator.core.names import iso
+from orchestrator.watch.archive import rotate
 
 MOST = 1024 * 1024
 
@@ -18,14 +19,14 @@ class Record:
         self._path = path
 
     def __call__(self, text: str) -> None:
-        line = f"{iso(clock.now())} {os.getpid()} {text}\n".encode()
+        line = f"{iso(clock.now())} {os.getpid()} {secret.hidden(text)}\n".encode()
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
             try:
                 os.write(fd, line)
                 if os.fstat(fd).st_size > MOST:
-                    os.rename(self._path, self._path.with_suffix(".log.1"))
+                    rotate(self._path)
             finally:
                 os.close(fd)
         except OSError:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from orchestrator import disk
 from orchestrator.core import events as ev
 from orchestrator.core.agenda import Agenda
 from orchestrator.core.draft import Decision
@@ -20,13 +21,16 @@ from orchestrator.core.observations import Observation
 from orchestrator.core.outcome import Failure
 from orchestrator.core.plan import Plan
 from orchestrator.core.state import State
-
-KEPT = 3  # older files beside the current one
+from orchestrator.watch.archive import rotate
 
 
 class StructuredLog:
-    def __init__(self, path: Path, most_bytes: int, complain: Callable[[str], None]) -> None:
-        self._path, self._most, self._complain = path, most_bytes, complain
+    def __init__(
+        self, path: Path, most_bytes: int, complain: Callable[[str], None],
+        rotated: Callable[[Path], None] = lambda path: None,
+    ) -> None:  # fmt: skip
+        """`rotated` is told of a file that nobody writes to any more."""
+        self._path, self._most, self._complain, self._rotated = path, most_bytes, complain, rotated
         self._failing = False
 
     def tell(
@@ -43,26 +47,27 @@ class StructuredLog:
     def _write(self, data: bytes) -> None:
         """The journal is the truth: a log that cannot be written is said once, and tried again with the next line."""
         try:
-            fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+            fd = self._opened()
             try:
                 os.write(fd, data)
                 is_full = os.fstat(fd).st_size >= self._most
             finally:
                 os.close(fd)
             if is_full:
-                self._rotate()
+                self._rotated(rotate(self._path))
             self._failing = False
         except OSError as error:
             if not self._failing:
                 self._complain(f"{self._path} could not be written: {error.strerror}; the run goes on")
             self._failing = True
 
-    def _rotate(self) -> None:
-        for number in range(KEPT - 1, 0, -1):
-            older = self._path.with_name(f"{self._path.name}.{number}")
-            if older.exists():
-                older.rename(self._path.with_name(f"{self._path.name}.{number + 1}"))
-        self._path.rename(self._path.with_name(f"{self._path.name}.1"))
+    def _opened(self) -> int:
+        how = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC
+        try:
+            return os.open(self._path, how, disk.PRIVATE_FILE)
+        except FileNotFoundError:  # somebody took the folder away
+            disk.make_folder(self._path.parent)
+            return os.open(self._path, how, disk.PRIVATE_FILE)
 
 
 def record_of(event: ev.Event, reason: str, state: State, at: str) -> dict[str, Any] | None:

@@ -4,14 +4,29 @@ from __future__ import annotations
 
 import random
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from orchestrator.core import due
-from orchestrator.core.due import CAUGHT_UP, LATE, RAN, SKIPPED, Met, is_settled, looked_at_from, meet, skipped
+from orchestrator.core.due import (
+    CAUGHT_UP,
+    LATE,
+    RAN,
+    SKIPPED,
+    Met,
+    is_settled,
+    looked_at_from,
+    meet,
+    skipped,
+    unsettled,
+)
 from orchestrator.core.events import InstantSettled
 from orchestrator.core.names import epoch, iso
+from orchestrator.core.schedule import Schedule
 from orchestrator.core.state import State
+from tests.core.test_schedule import ZONES, scan, stretches
+from tests.driving import times
 
 T0 = 1_790_000_040.0  # a full minute
 MINUTE = 60.0
@@ -145,7 +160,7 @@ def test_a_clock_that_is_set_back_runs_nothing_twice_and_waits_for_nothing() -> 
     assert life.fire(T0 + 120).chosen is not None
     ahead = Life()
     ahead.fire(T0)
-    ahead.fire(T0 + 10 * 365 * 86400 // 60 * 60)  # a clock that was wrong by ten years
+    ahead.fire(T0 + 3 * 86400)  # a clock that was wrong by days
     met = ahead.fire(T0 + 60)
     assert met.chosen == InstantSettled("s", iso(T0 + 60), RAN), (
         "what is said to be missed in a future that did not come"
@@ -153,7 +168,7 @@ def test_a_clock_that_is_set_back_runs_nothing_twice_and_waits_for_nothing() -> 
 
 
 def test_chance_leaves_no_instant_without_a_record_and_none_with_two() -> None:
-    for seed in range(300):
+    for seed in range(times(60, 3000)):
         chance = random.Random(seed)
         life = Life(chance.choice([60.0, 3600.0]), chance.choice([0.0, 1800.0, 7200.0]), every=chance.random() < 0.3)
         now = T0 - 1.0
@@ -166,3 +181,30 @@ def test_chance_leaves_no_instant_without_a_record_and_none_with_two() -> None:
         settled = life.settled()
         kept = [instant for instant in came if instant >= min(settled, default=now)]
         assert sorted(settled) == kept and (len(life.records) == 100 or kept == came), seed
+
+
+@pytest.mark.parametrize("zone", ZONES)
+def test_through_both_changes_a_cron_that_begins_each_minute_settles_what_a_scan_finds(zone: str) -> None:
+    """Of the minutes some begin late, some twice and some not at all."""
+    chance = random.Random(zone)
+    for first, end in stretches(zone)[:2]:
+        for text in ("30 2 * * *", "*/20 * * * *", "0 1-3 * * *", "45 1 * * *"):
+            wanted = list(scan(text, zone, first + 60, end))
+            state, there, kept = State(), ZoneInfo(zone), list[dict[str, Any]]()
+            schedule = Schedule("s", text, since=iso(first), catch_up=chance.choice([0.0, 3600.0]))
+            minute = float(first)
+            while minute < end + 4000:
+                minute += chance.choice([60.0, 60.0, 60.0, 0.0, 60.0, 1800.0])
+                now = minute + chance.choice([0.1, 0.1, 2.0, 50.0])
+                records = state.schedules.get("s", [])
+                met = meet("s", unsettled(schedule, there, records, now), records, now, schedule.catch_up, every=False)
+                for event in (*met.settled, *([met.chosen] if met.chosen else [])):
+                    state.apply(event, now)
+                    kept.append(state.schedules["s"][-1])
+            found = sorted(instant for record in kept for instant in _of(record, wanted))
+            assert found == wanted, (zone, text, first)
+            assert sum(record["count"] for record in kept if epoch(record["due"]) < end) == len(wanted)
+
+
+def _of(record: dict[str, Any], wanted: list[int]) -> list[int]:
+    return [instant for instant in wanted if epoch(record["due"]) <= instant <= epoch(record["last"] or record["due"])]

@@ -26,6 +26,7 @@ FULL = Spec(
     isolation="spawn",
     approval=Approval("before", 60.0, "approve", ("ann",), "rows"),
     pools={"gpu": 1},
+    secrets=("token",),
     foreach=Foreach(("a", 2)),
     max_parallel=3,
     fail_fast=True,

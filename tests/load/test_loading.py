@@ -270,7 +270,7 @@ def test_an_edit_of_the_same_size_in_the_same_second_is_seen(project):
 
 
 def test_ten_thousand_phases_of_one_file(project, monkeypatch):
-    monkeypatch.setattr(describing, "describe", lambda root, files, load_timeout: {})
+    monkeypatch.setattr(describing, "describe", lambda root, files, load_timeout, environ: {})
     root = project({"phases/a.toml": "".join(f"[[phase]]\nnumber = {n}\nrun = 'true'\n" for n in range(10_000))})
     found = load(root, load_timeout=20, trust=False, cache=root / "system/cache")
     assert len(found.specs) == 10_000 and found.specs[9_999].needs == (9_998,)

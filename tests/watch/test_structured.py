@@ -13,7 +13,8 @@ from orchestrator.core.outcome import Failure
 from orchestrator.core.plan import Plan, Rules
 from orchestrator.core.spec import Spec
 from orchestrator.core.state import State
-from orchestrator.watch.structured import KEPT, StructuredLog
+from orchestrator.watch.archive import KEPT
+from orchestrator.watch.structured import StructuredLog
 
 KEYS = {
     "timestamp", "event", "phase", "name", "run", "attempt", "duration_seconds", "outputs", "error_type",
@@ -85,9 +86,10 @@ def test_deleted_and_moved_from_outside_it_goes_on(tmp_path):
 
 def test_a_log_that_cannot_be_written_is_said_once_and_stops_nothing(tmp_path):
     rig = Rig(tmp_path / "missing" / "s.jsonl")
+    (tmp_path / "missing").write_text("in the way")
     rig.tell(ev.PhaseCompleted(3, 1, 1.0))
     rig.tell(ev.PhaseCompleted(3, 2, 1.0))
     assert len(rig.complaints) == 1 and "could not be written" in rig.complaints[0]
-    rig.path.parent.mkdir()
+    rig.path.parent.unlink()
     rig.tell(ev.PhaseCompleted(3, 3, 1.0))
     assert [line["attempt"] for line in rig.lines()] == [3]
