@@ -31,7 +31,19 @@ HANDS = (
     "ports", "clock", "disk", "files", "process", "project", "signals", "layers", "config", "secret", "author", "context", "phasefile",
     "inbox", "supervisor",
 )  # fmt: skip
-JOINTS = ("look", "fitting", "beginning", "fsck", "keeper", "outgoing", "holding", "app", "rollback", "scheduling", "checkup")
+JOINTS = (
+    "look",
+    "fitting",
+    "beginning",
+    "fsck",
+    "keeper",
+    "outgoing",
+    "holding",
+    "app",
+    "rollback",
+    "scheduling",
+    "checkup",
+)
 
 # Imports go strictly downwards, and rooms on one floor are strangers.
 FLOORS = {
