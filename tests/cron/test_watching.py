@@ -193,7 +193,7 @@ def test_where_orch_is_broken_each_plain_webhook_is_told_by_the_shell(
         assert kind == "application/json" and body["event"] == "missed" and body["schedule"] == "night"
         assert (
             body["due"] == str(by - GRACE)
-            and body["id"] == f"missed-night-{by - GRACE}"
+            and body["id"] == f"missed.night.{by - GRACE}"
             and body["project"] == str(watched.root)
         )
 
