@@ -113,6 +113,7 @@ def test_killed_at_each_point_nothing_is_lost_and_nothing_has_two_ids(of: str) -
 def test_a_disk_that_takes_no_message_does_not_touch_the_run(kind: str, lasts: bool) -> None:
     with in_memory() as folder:
         points = play(project(folder, "counting"), of="system/outbox").points
+        assert len(points) > 30
         for at in spread(len(points), times(5, 1000), seeded().randrange(1000)):
             root = project(folder, f"at{at}")
             done = play(root, Fault(at, kind, lasts), "system/outbox")
