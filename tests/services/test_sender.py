@@ -383,7 +383,7 @@ def test_killed_at_every_step_it_loses_nothing_and_says_nothing_twice_but_under_
     assert ended(forked(lambda: steps(counting._root, 0))) == 0
     total = int((counting._root / "steps").read_text())
     assert total > 300
-    for at in spread(total, times(40, 1000)):
+    for at in spread(total, times(20, 1000)):
         outbox, name = begun(f"at{at}"), f"/at{at}"
         killed = ended(forked(lambda outbox=outbox, at=at: steps(outbox._root, at + 1)))  # type: ignore[misc]
         assert killed in (0, -signal.SIGKILL)
