@@ -20,8 +20,10 @@ from orchestrator.cli.frame import (
     tell,
 )
 from orchestrator.config import describe
+from orchestrator.errors import UsageError
 from orchestrator.layers import strange_variables
 from orchestrator.secret import resolve_all
+from orchestrator.services.extras import lacking
 
 EXAMPLE = "Example: orch config show"
 
@@ -52,6 +54,8 @@ def check(
     root = root_of(project)
     found = settings_of(root)
     _warn()
+    if faults := lacking(found):
+        raise UsageError("; ".join(faults), "install it where orch is, then again")
     tried = {name: source for name, source in found.secrets.items() if commands or not source.command}
     resolve_all(tried, root, os.environ)
     show(f"the settings of {root} are right")

@@ -26,8 +26,9 @@ from orchestrator.core.outward import MISSED, Target
 from orchestrator.core.target import host_only
 from orchestrator.core.telling import ENDED_WELL, TEST, Message, missed
 from orchestrator.errors import UsageError
+from orchestrator.services.extras import lacking
 from orchestrator.services.outbox import Letter, Outbox, fares
-from orchestrator.services.sending import lacking, send
+from orchestrator.services.sending import send
 from orchestrator.services.webhook import Never, NotNow
 
 EXAMPLE = "Example: orch notify test"

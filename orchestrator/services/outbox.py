@@ -88,8 +88,9 @@ class Outbox:
             return
         self._put(target, message)
         disk.replace(told / f"{target}.{message.id}", b"", durable=True)
-        for name in _oldest(told)[:-MOST_REMEMBERED]:
-            disk.remove(told / name)
+        with suppress(FileNotFoundError):  # another tidies at the same time
+            for name in _oldest(told)[:-MOST_REMEMBERED]:
+                disk.remove(told / name)
 
     def _put(self, target: str, message: Message) -> None:
         folder = self._waiting / target

@@ -7,7 +7,6 @@ import logging
 import os
 import threading
 from datetime import tzinfo
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -22,11 +21,11 @@ from orchestrator.core.target import host_only, is_plain, worded
 from orchestrator.core.telling import BEGUN, ENDED_BADLY
 from orchestrator.errors import OrchError
 from orchestrator.secret import hidden, resolve
+from orchestrator.services.extras import EXTRA
 from orchestrator.services.outbox import Letter
 from orchestrator.services.webhook import Never, NotNow, post, within
 
 APPRISE_WHOLE = 60.0
-EXTRA = "pip install 'orch[notify]'"
 
 
 def send(target: Target, settings: Settings, root: Path, letter: Letter) -> str:
@@ -62,15 +61,6 @@ def document_of(target: Target, letter: Letter) -> dict[str, Any]:
         "id": message.id, "event": message.event, "project": letter.project, "host": letter.host, "run": message.run,
         "phases": phases, "text": worded(target, fields), "at": message.at,
     }  # fmt: skip
-
-
-def lacking(settings: Settings) -> list[str]:
-    """What targets need that is not installed here."""
-    wants = [name for name, target in settings.notify.items() if target.url and not is_plain(target.url)]
-    if not wants or find_spec("apprise") is not None:
-        return []
-    listed = ", ".join(f"notify.{name} ({host_only(settings.notify[name].url)})" for name in wants)
-    return [f"{listed}: no other address than http:// and https:// can be used without apprise: {EXTRA}"]
 
 
 def address_of(target: Target, settings: Settings, root: Path) -> str:

@@ -12,7 +12,9 @@ import pytest
 
 from orchestrator import disk
 from orchestrator.cli import notify as command
-from orchestrator.services import sending
+from orchestrator.config import settings
+from orchestrator.core.outward import Target
+from orchestrator.services import extras
 from orchestrator.services.outbox import Outbox, take_turn
 from tests.driving import FAST, Project, wait_for
 from tests.services.given import message
@@ -161,13 +163,11 @@ def test_wrong_usage_and_wrong_settings_are_refused(
 
 
 def test_without_apprise_its_addresses_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    from orchestrator.config import settings
-
-    monkeypatch.setattr(sending, "find_spec", lambda name: None)
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
     found = settings(Path("/nowhere"), {}, {})
-    assert sending.lacking(found) == []
-    target = sending.Target(url="tgram://T0SECRET/chat")
-    assert sending.lacking(found.replace(notify={"ops": target})) == [
+    assert extras.lacking(found) == []
+    target = Target(url="tgram://T0SECRET/chat")
+    assert extras.lacking(found.replace(notify={"ops": target})) == [
         "notify.ops (tgram://...): no other address than http:// and https:// can be used without apprise: "
         "pip install 'orch[notify]'"
     ]

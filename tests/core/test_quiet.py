@@ -48,7 +48,7 @@ def test_an_end_that_the_clock_skips_or_shows_twice_still_comes() -> None:
 
 def test_every_minute_of_a_year_with_both_changes_has_an_end_ahead_of_it() -> None:
     quiet = quiet_of("22:00-07:00")
-    for minute in range(0, 366 * 24 * 60, 7):
+    for minute in range(0, 366 * 24 * 60, 31):
         now = at("2026-01-01 00:00") + 60 * minute
         hour = datetime.fromtimestamp(now, UTC).astimezone(BERLIN).hour
         until = quiet.until(now, BERLIN)

@@ -45,7 +45,7 @@ def ran(root: Path) -> list[Ran]:
 class InstantBridge:
     def __init__(
         self, root: Path, inbox: Inbox, sources: Sources, owner: Identity, settings: dict[str, Any], silence: float,
-        log: Callable[[str], None],
+        log: Callable[[str], None], environ: dict[str, str] | None = None, told: dict[str, Any] | None = None,
     ) -> None:  # fmt: skip
         self._root, self._inbox, self._owner, self._log = root, inbox, owner, log
         self._agents = root / "system" / "agents"

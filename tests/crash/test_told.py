@@ -99,12 +99,12 @@ def test_killed_at_each_point_nothing_is_lost_and_nothing_has_two_ids(of: str) -
         points = play(project(folder, "counting"), of=of).points
         assert len(points) > 30
         fired = 0
-        for at in spread(len(points), times(16, 1000), seeded().randrange(1000)):
+        for at in spread(len(points), times(7, 1000), seeded().randrange(1000)):
             root = project(folder, f"at{at}")
             fired += play(root, Fault(at, KILL), of).fired is not None
             check(root, f"killed at {at}: {points[at]}")
     print(f"{of}: {len(points)} points, {fired} fired")
-    assert fired >= times(14, 20)
+    assert fired >= times(5, 20)
 
 
 @pytest.mark.timeout(120 + 10 * TIMES)
@@ -113,7 +113,8 @@ def test_killed_at_each_point_nothing_is_lost_and_nothing_has_two_ids(of: str) -
 def test_a_disk_that_takes_no_message_does_not_touch_the_run(kind: str, lasts: bool) -> None:
     with in_memory() as folder:
         points = play(project(folder, "counting"), of="system/outbox").points
-        for at in spread(len(points), times(5, 1000), seeded().randrange(1000)):
+        assert len(points) > 30
+        for at in spread(len(points), times(2, 1000), seeded().randrange(1000)):
             root = project(folder, f"at{at}")
             done = play(root, Fault(at, kind, lasts), "system/outbox")
             assert done.code == 1 and "Traceback" not in done.text, f"{points[at]}: {done.text}"

@@ -322,6 +322,25 @@ def test_of_many_that_are_started_one_sends_and_what_comes_as_it_leaves_is_sent(
     assert heard(server) == [f"m{number}" for number in range(many)]
 
 
+def test_what_comes_between_its_last_look_and_its_leaving_is_sent(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever puts it there finds the turn taken, and starts nobody."""
+    outbox, real = project_of(tmp_path, target(server)), Sender.run
+    outbox.put("ops", message("a"))
+    late = ["b"]
+
+    def run_and_more(sender: Sender) -> set[str]:
+        seen = real(sender)
+        while late:
+            outbox.put("ops", message(late.pop()))
+        return seen
+
+    monkeypatch.setattr(Sender, "run", run_and_more)
+    assert main(["--project", str(tmp_path)]) == 0
+    assert heard(server) == ["a", "b"]
+
+
 def steps(root: Path, at: int) -> None:
     """A sender that is killed before the step `at`: a line of ours, in whichever thread; without one it counts them."""
     count = [0]
@@ -364,7 +383,7 @@ def test_killed_at_every_step_it_loses_nothing_and_says_nothing_twice_but_under_
     assert ended(forked(lambda: steps(counting._root, 0))) == 0
     total = int((counting._root / "steps").read_text())
     assert total > 300
-    for at in spread(total, times(40, 1000)):
+    for at in spread(total, times(20, 1000)):
         outbox, name = begun(f"at{at}"), f"/at{at}"
         killed = ended(forked(lambda outbox=outbox, at=at: steps(outbox._root, at + 1)))  # type: ignore[misc]
         assert killed in (0, -signal.SIGKILL)

@@ -77,8 +77,9 @@ def test_rest_may_be_a_date_and_is_never_without_end() -> None:
     assert rest("99999999999", 0.0) == 3600.0
 
 
-def test_a_redirect_is_followed_on_the_same_host_and_with_the_message(server: Server) -> None:
-    server.script, server.headers = ["308"], {"Location": "/there"}
+@pytest.mark.parametrize("how", ["301", "302", "307", "308"])
+def test_a_redirect_is_followed_on_the_same_host_and_with_the_message(server: Server, how: str) -> None:
+    server.script, server.headers = [how], {"Location": "/there"}
     assert sent(server.url()) == "HTTP 200"
     assert [(one.path, one.body) for one in server.heard] == [("/hook", b'{"a": 1}'), ("/there", b'{"a": 1}')]
 
@@ -93,8 +94,9 @@ def test_a_redirect_is_followed_on_the_same_host_and_with_the_message(server: Se
         ("/hook", "it redirects again and again"),
     ],
 )
-def test_a_redirect_to_anybody_else_is_not(server: Server, place: str, told: str) -> None:
-    server.script, server.headers = ["307"] * 9, {"Location": place}
+@pytest.mark.parametrize("how", ["302", "307"])
+def test_a_redirect_to_anybody_else_is_not(server: Server, how: str, place: str, told: str) -> None:
+    server.script, server.headers = [how] * 9, {"Location": place}
     with pytest.raises(Never, match=told):
         sent(server.url(f"/hook?token={SECRET}"))
 
