@@ -35,7 +35,7 @@ help:
 	@echo 'make test             all tests;  T=tests/core/test_retry.py: one file;  K=backoff: those with that word'
 	@echo 'make core             the tests of the core: seconds, not minutes'
 	@echo 'make crash            the long hazards: kill -9, stubborn trees, races; CRASH=10: a tenth of the rounds, SEED=7'
-	@echo 'make cron             nine minutes with the cron daemon of Debian (as root): each minute has its record'
+	@echo 'make cron             eight minutes with the cron daemon of Debian (as root): each minute has its record'
 	@echo 'make soak             ten minutes of runs under faults: nothing grows, nothing is lost; HOURS=8: a night'
 	@echo 'make check            format, lint, types, then all tests'
 	@echo 'make format           let ruff put the code into shape'

@@ -20,11 +20,13 @@ from orchestrator.core.table import CANCELLED, FAILED
 from orchestrator.errors import SettingsError, StateDamaged
 from orchestrator.load.loading import glance
 from orchestrator.look import Look, known_plan
+from orchestrator.services.outbox import undelivered
 from orchestrator.store.queue import Queue
 
 LITTLE_ROOM, NO_ROOM = 0.05, 0.01  # of the disk
 LITTLE_BYTES, NO_BYTES = 1_000_000_000, 50_000_000
 OVERDUE = NET_MARGIN + READING  # beyond its deadline and grace: the loop's own net should have ended it
+UNTOLD = 600.0  # a target that is down for a moment is no news
 MOST_FILES = 20_000
 NAMED = 5
 
@@ -47,6 +49,7 @@ def findings(root: Path, environ: Mapping[str, str]) -> Iterator[Finding]:
         yield from _of_the_run(look)
         yield from _of_schedules(root, look)
         yield from _of_agents(root, look, found)
+    yield from _of_notes(system)
     yield from _of_the_host(system)
 
 
@@ -126,6 +129,22 @@ def _overdue(root: Path, look: Look, found: Settings) -> list[int]:
         if started and now - epoch(started) > limit + found.kill_grace + OVERDUE:
             late.append(number)
     return late
+
+
+def _of_notes(system: Path) -> Iterator[Finding]:
+    """What people should have been told."""
+    untold = undelivered(system)
+    why = f": {untold.last_error}" if untold.last_error else ""
+    if untold.waiting and untold.oldest_seconds > UNTOLD:
+        what = f"{_messages(untold.waiting)} for {span(untold.oldest_seconds)}{why}"
+        yield Finding(SERVICES, 10, f"undelivered: {what}", "`orch notify test` tries each target now")
+    if untold.refused:
+        remedy = "`orch notify list` shows them, `orch notify drop` does away with them"
+        yield Finding(SERVICES, 5, f"{_messages(untold.refused)} put aside{why}", remedy)
+
+
+def _messages(many: int) -> str:
+    return "1 message" if many == 1 else f"{many} messages"
 
 
 def _of_the_host(system: Path) -> Iterator[Finding]:

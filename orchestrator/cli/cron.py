@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -23,14 +24,16 @@ from orchestrator.cli.frame import (
     show_json,
     tell,
 )
+from orchestrator.cli.instants import Records, record_line
 from orchestrator.cli.run import parsed, scheduled
 from orchestrator.core.due import Met
 from orchestrator.core.expression import in_words, plain
 from orchestrator.core.names import iso, seconds, span
 from orchestrator.core.schedule import OVERLAPS, SKIP, Schedule
 from orchestrator.core.state import State
-from orchestrator.errors import UsageError
+from orchestrator.errors import StateDamaged, UsageError
 from orchestrator.scheduling import Standing
+from orchestrator.store.reading import read_state
 from orchestrator.store.schedules import read
 
 EXAMPLE = 'Example: orch cron add --at "0 3 * * *"'
@@ -131,29 +134,40 @@ _NOT_HERE = {
 @app.command("list", cls=Command, epilog="Example: orch cron list --json")
 def list_all(as_json: JsonOption = False, project: ProjectOption = None) -> None:
     """Every schedule: when, what happens where runs meet, when next, and whether something will begin it."""
-    found, wrong = scheduling.standing(root_of(project))
+    root = root_of(project)
+    found, wrong = scheduling.standing(root)
+    records = _records(root / "system")
     for error in wrong:
         tell(f"{error.message}; {error.remedy}")
     if as_json:
-        show_json([document(one) for one in found])
+        show_json([document(one, records.get(one.schedule.name, ())) for one in found])
     elif found:
-        show("\n".join(line for one in found for line in lines(one)))
+        show("\n".join(line for one in found for line in lines(one, records.get(one.schedule.name, ()))))
     elif not wrong:
         show("no schedules yet; " + EXAMPLE[:1].lower() + EXAMPLE[1:])
 
 
-def document(one: Standing) -> dict[str, Any]:
+def _records(system: Path) -> dict[str, list[dict[str, Any]]]:
+    """Where the state is damaged, when the next is due can be said all the same."""
+    try:
+        return read_state(system).state.schedules
+    except StateDamaged as error:
+        tell(f"{error.message}; {error.remedy}")
+        return {}
+
+
+def document(one: Standing, records: Records) -> dict[str, Any]:
     schedule = one.schedule
     return {
         "name": schedule.name, "at": schedule.at, "words": in_words(schedule.at), "zone": one.zone,
         "overlap": schedule.overlap, "catch_up_seconds": schedule.catch_up, "catch_up_all": schedule.catch_up_all,
         "new": schedule.anew, "options": list(schedule.options), "watch_seconds": schedule.watch,
         "by": "systemd" if schedule.systemd else "cron", "since": schedule.since, "next": iso(one.next),
-        "is_installed": not one.fault, "fault": one.fault or None,
+        "is_installed": not one.fault, "fault": one.fault or None, "last": records[-1] if records else None,
     }  # fmt: skip
 
 
-def lines(one: Standing) -> list[str]:
+def lines(one: Standing, records: Records) -> list[str]:
     schedule = one.schedule
     policy = ["a new run" if schedule.anew else "goes on with the last run", f"overlap {schedule.overlap}"]
     if schedule.catch_up:
@@ -167,6 +181,8 @@ def lines(one: Standing) -> list[str]:
         f"    {'; '.join(policy)}",
         f"    next {_when(schedule, one.next)}",
     ]
+    if records:
+        told.append(f"    last {record_line(records[-1], clock.zone(schedule.tz))}")
     return [*told, f"    nothing begins it: {one.fault}"] if one.fault else told
 
 

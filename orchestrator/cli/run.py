@@ -62,7 +62,7 @@ def command(
         bool, typer.Option("--fail-fast/--keep-going", help="End all at the first phase that fails for good.")
     ] = False,
     takeover: Annotated[bool, typer.Option("--takeover", help="End a run that somebody stopped (state T).")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but failures.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but failures, on standard error.")] = False,
     as_json: JsonOption = False,
     project: ProjectOption = None,
 ) -> None:
@@ -100,7 +100,7 @@ def perform(
     more: Sequence[Watcher] = (),
 ) -> app.RunResult:  # fmt: skip
     """The run, with what people see of it."""
-    outlet = Outlet(sys.stdout.fileno())
+    outlet = Outlet((sys.stderr if quiet and not as_json else sys.stdout).fileno())  # only failures: words for people
 
     def said(found: Recovered) -> None:
         swept = (f"ended what was left running: {name}" for name in found.swept)

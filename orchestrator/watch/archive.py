@@ -24,8 +24,9 @@ AT_ONCE = 0.01  # seconds that it may take before the loop has its turn
 PIECE = 256 * 1024
 EVERY = 3600.0  # seconds between two looks at all of it
 KEPT = 3  # older files beside a log that is rotated here
-CRON_BYTES = 1024 * 1024
+OPEN_BYTES = 1024 * 1024  # of a log that others have open as their standard output or error
 GZIP = 31  # what zlib calls its format
+_OF_SENDER = "notify.log"
 _MARK = ".archived"  # its time is that of the last look
 _OF_PHASE = re.compile(r"(\d+)\.log(?:\.\d+)?(\.gz)?")  # 3.log, 3.log.1, 3.log.1.gz
 _ROTATED = re.compile(r"(.+)\.(\d+)(\.gz)?")
@@ -72,8 +73,8 @@ class Archive:
         disk.remove_drafts(self._logs, clock.now() - EVERY)
         for name in ("orchestrator.log", "structured_execution.jsonl"):
             _rotate_if_old(self._logs / name, clock.now() - self._max_age)
-        for path in sorted(self._logs.glob("cron/*.log")):
-            if path.stat().st_size > CRON_BYTES:
+        for path in [*sorted(self._logs.glob("cron/*.log")), self._logs / _OF_SENDER]:
+            if path.exists() and path.stat().st_size > OPEN_BYTES:
                 rotate(path)
         for folder in (self._logs, self._logs / "cron"):
             yield from self._tidy(folder)
@@ -83,12 +84,12 @@ class Archive:
         (self._logs / _MARK).touch(disk.PRIVATE_FILE)
 
     def _tidy(self, folder: Path) -> Work:
-        """Rotated files. What cron has opened is written to until its run is over: the newest of these stays plain."""
+        """Rotated files. What others have open is written to until they end: the newest of these stays plain."""
         for entry in _entries(folder):
             found = rotated(Path(entry.path))
             if _KIND.fullmatch(entry.name) and self._is_old(entry):
                 disk.remove(Path(entry.path))
-            elif found and not found.is_compressed and (found.number > 1 or folder.name != "cron"):
+            elif found and not found.is_compressed and (found.number > 1 or not _is_held_open(folder, found)):
                 yield from compressed(found.path)
 
     def _tidy_phase(self, folder: Path) -> Work:
@@ -106,6 +107,10 @@ class Archive:
             return entry.stat(follow_symlinks=False).st_mtime < clock.now() - self._max_age
         except FileNotFoundError:
             return False
+
+
+def _is_held_open(folder: Path, found: Rotated) -> bool:
+    return folder.name == "cron" or found.log == _OF_SENDER
 
 
 def rotated(path: Path) -> Rotated | None:

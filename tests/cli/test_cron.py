@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import stat
 import subprocess
+import time
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 
+from orchestrator.core.names import iso
 from orchestrator.core.schedule import Schedule
 from orchestrator.store import schedules
 from tests.cron.given import Crontab
-from tests.driving import PATIENCE, Ended, Project
+from tests.docs.reading import blocks
+from tests.driving import FAST, PATIENCE, Ended, Project
 
 BERLIN = ("--tz", "Europe/Berlin")
 
@@ -232,9 +236,9 @@ def _shell(path: Path) -> str:
 
 
 def due_now(project: Project, name: str, **keys: object) -> None:
-    """What was added is due in this minute, and in no other."""
+    """What was added has been due at the last full minute, for the first time."""
     one = schedules.read(project.system, name)
-    schedules.write(project.system, one.replace(at="* * * * *", since="2020-01-01T00:00:00Z", **keys))
+    schedules.write(project.system, one.replace(at="* * * * *", since=iso(time.time() // 60 * 60 - 1), **keys))
 
 
 @pytest.mark.parametrize("folder", ["plain", 'pro ject\'s 100% "ü" $HOME'])
@@ -290,3 +294,30 @@ def test_a_schedule_that_was_removed_while_cron_starts_it_is_named(project, cron
     schedules.write(project.system, Schedule("other", "@daily"))
     ended = project.orch("cron", "fire", "default")
     assert ended.code == 2 and "there is no schedule default" in ended.err
+
+
+def test_a_start_that_did_not_come_reaches_the_outbox(project, crontab, orch) -> None:
+    """The two entries, and the real orch between them: what was begun is not missed, and what was not is told once."""
+    project.settings(FAST + '[notify.ops]\nurl = "http://127.0.0.1:9/"\n')
+    orch("add", "--at", "@yearly", "--watch-after", "60s")
+    due_now(project, "default")
+    watch = project.system / "schedules" / "default.watch.sh"
+    schedules.write_next(project.system, "default", time.time() - 1)
+    assert run_as_cron(project.system / "schedules" / "default.sh").returncode == 0
+    assert run_as_cron(watch).stdout == "", "it was begun"
+    schedules.write_next(project.system, "default", time.time() - 1)
+    assert "nobody started what was due" in run_as_cron(watch).stdout and run_as_cron(watch).stdout == ""
+    (message,) = json.loads(project.orch("notify", "list", "--json").out)
+    assert message["event"] == "missed" and message["id"].startswith("missed.default.")
+    assert project.orch("notify", "drop", "--all").code == 0
+
+
+def test_what_the_document_shows_can_be_typed(project, crontab, orch) -> None:
+    (block,) = [each for each in blocks("docs/usage.md") if each.section == "Every night"]
+    project.commands(*({"number": number, "name": "work", "run": "true", "needs": []} for number in (1, 3)))
+    lines = block.text.splitlines()
+    assert len(lines) == 5
+    for line in lines:
+        ended = orch(*shlex.split(line)[2:])
+        assert ended.code == 0, (line, ended)
+    assert orch("remove").code == 0 and crontab.text is None

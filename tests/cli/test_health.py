@@ -155,3 +155,15 @@ def test_it_writes_nothing(project: Project) -> None:
     before = {path: path.lstat().st_mtime_ns for path in project.system.rglob("*")}
     assert told(project)[0] == 0
     assert {path: path.lstat().st_mtime_ns for path in project.system.rglob("*")} == before
+
+
+def test_what_people_were_not_told_is_said(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.settings(FAST + '[notify.ops]\nurl = "http://127.0.0.1:9/x"\n')
+    one(project, "exit 1")
+    project.orch("run", "-q")
+    assert project.status()["notifications"]["waiting"] == 1
+    assert [one["part"] for one in told(project)[1]["findings"]] == ["state"], "for a moment that is no news"
+    monkeypatch.setattr(checkup, "UNTOLD", -1.0)
+    found = [one for one in checkup.findings(project.root, {}) if one.part == "services"]
+    assert [one.cost for one in found] == [10] and "undelivered: 1 message for" in found[0].what
+    project.orch("notify", "drop", "--all")

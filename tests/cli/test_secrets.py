@@ -1,97 +1,15 @@
-"""Secrets, from the settings to the phases, and nowhere else: not under system/, not on a screen, whatever phases do."""
+"""Secrets, from the settings to the phases: who gets them, who does not, and what is refused."""
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
 import signal
 from pathlib import Path
 
-import pytest
-
 from tests import canary
-from tests.driving import Project, seeded, times, wait_for
-
-SECRETS = {
-    "plain": "c4n4ryXq7Lm2Vt9",
-    "token": "p@ss w\"o'r\\d/+&<é>%",
-    "key": "-----BEGIN KEY-----\nMIIEvQ8aZ0/x+Tq\n  ZZ9pl2\nab\n-----END KEY-----",
-    "odd": "#!$&*()^~`",
-}
-SETTINGS = """
-kill_grace = "0.3s"
-jobs = 4
-[retry.FAILED]
-tries = 0
-[secrets]
-plain = { env = "PLAIN" }
-token = { file = ".token" }
-key = { command = "cat .key" }
-odd = { env = "THE_ODD" }
-"""
-ENVIRON = {"PLAIN": SECRETS["plain"], "THE_ODD": SECRETS["odd"]}
-PHASE = """
-from orchestrator import phase
-import canary
-
-@phase(1, needs=[], foreach=list(range({many})), retries=0, timeout="60s")
-def shown(ctx):
-    return canary.show(ctx.secret({names}[ctx.item % 4]), {base} + ctx.item, ctx.progress)
-"""
-
-
-def prepare(project: Project) -> None:
-    project.settings(SETTINGS)
-    for name in ("token", "key"):
-        project.file(f".{name}", SECRETS[name] + "\n").chmod(0o600)
-    project.file("canary.py", Path(canary.__file__).read_text())
-
-
-def held(path: Path) -> bytes:
-    """What a file holds; nothing, if it is gone by now."""
-    try:
-        return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (FileNotFoundError, EOFError):
-        return b""
-
-
-def leaks_below(folder: Path) -> list[str]:
-    files = [path for path in folder.rglob("*") if path.is_file() and path.parent.name != "work"]
-    named = [f"the name of {path}: {leak}" for path in files for leak in canary.leaks(str(path).encode(), SECRETS)]
-    return named + [f"{path}: {leak}" for path in files for leak in canary.leaks(held(path), SECRETS)]
-
-
-def screens(project: Project, numbers: list[str]) -> list[str]:
-    """What every command shows."""
-    looks = [["status"], ["status", "--all"], ["status", "--json"], ["history"], ["history", "--json"], ["plan"]]
-    looks += [["config", "show"], ["story", "1"], ["fsck"], *(["logs", number] for number in numbers)]
-    return [project.orch(*look).text for look in looks]
-
-
-@pytest.mark.timeout(600)
-def test_whatever_phases_do_with_secrets_they_are_nowhere(project: Project) -> None:
-    prepare(project)
-    many = times(80, 1000)
-    project.file("phases/p01.py", PHASE.format(many=many, names=list(SECRETS), base=seeded().randrange(10**6)))
-    run = project.start("run", "--json", env=ENVIRON)
-    rounds = 0
-    while not run.is_over:
-        assert leaks_below(project.system) == []
-        rounds += 1
-    ended = run.wait(300)
-    assert ended.code in (0, 1), ended
-    assert rounds > 1
-    state = project.state()
-    assert len(state["phases"]["1"]["items"]) == many
-    assert leaks_below(project.system) == []
-    numbers = [f"1[{number}]" for number in range(0, many, max(1, many // 10))]
-    for text in (ended.text, *screens(project, numbers)):
-        assert canary.leaks(text.encode(), SECRETS) == []
-    shown = "".join(held(path).decode(errors="replace") for path in project.system.glob("logs/phases/*/*.log"))
-    assert shown.count("***") > many // 2
-    assert project.orch("run", "--new", "--only", "1", env=ENVIRON).code in (0, 1)
-    project.assert_nothing_left()
+from tests.driving import Project, wait_for
+from tests.secrecy import ENVIRON, SECRETS, leaks_below, prepare
 
 
 def test_a_command_has_what_it_lists_in_its_environment(project: Project) -> None:

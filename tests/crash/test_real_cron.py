@@ -1,4 +1,4 @@
-"""Debian's cron itself, for nine minutes: an overlap, a kill -9, a missed minute; the records are exactly right.
+"""Debian's cron itself, for eight minutes: an overlap, a kill -9, a missed minute; the records are exactly right.
 
 A proof of its own (`make cron`). The daemon gets a crontab folder and a /run that nobody else sees.
 """

@@ -6,18 +6,19 @@ import os
 from pathlib import Path
 
 _PROGRAM = """#!/bin/sh
-cd "$(dirname "$0")" || exit 9
-[ -e forbidden ] && { echo "You (me) are not allowed to use this program (crontab)" >&2; echo "See crontab(1) for more information" >&2; exit 1; }
+here=$(dirname "$0")
+[ -e "$here/forbidden" ] && { echo "You (me) are not allowed to use this program (crontab)" >&2; echo "See crontab(1) for more information" >&2; exit 1; }
 case $1 in
--l) [ -e tab ] || { echo 'no crontab for me' >&2; exit 1; }
-    cat tab ;;
--r) rm tab ;;
-*)  [ -e slow ] && sleep 0.1
+-l) [ -e "$here/tab" ] || { echo 'no crontab for me' >&2; exit 1; }
+    cat "$here/tab" ;;
+-r) rm "$here/tab" ;;
+*)  [ -e "$here/slow" ] && sleep 0.1
+    [ ${#1} -lt 100 ] || { echo "$1: No such file or directory" >&2; exit 1; }
     if [ -s "$1" ] && [ "$(tail -c 1 "$1" | od -An -tx1)" != ' 0a' ]; then
       echo "new crontab file is missing newline before EOF, can't install." >&2; exit 1
     fi
-    [ -e broken ] && { echo '"-":0: bad minute' >&2; exit 1; }
-    cat "$1" >tab.new && mv tab.new tab ;;
+    [ -e "$here/broken" ] && { echo '"-":0: bad minute' >&2; exit 1; }
+    cat "$1" >"$here/tab.new" && mv "$here/tab.new" "$here/tab" ;;
 esac
 """
 

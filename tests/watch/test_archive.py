@@ -103,12 +103,13 @@ def test_a_log_that_began_long_ago_begins_anew(tmp_path: Path) -> None:
     assert names(tmp_path)[0] == "orchestrator.log"
 
 
-def test_what_cron_keeps_is_rotated_by_its_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archive, "CRON_BYTES", 1000)
+def test_what_others_have_open_is_rotated_by_its_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive, "OPEN_BYTES", 1000)
     file(tmp_path / "cron/night.log")
+    file(tmp_path / "notify.log")
     file(tmp_path / "cron/small.log", b"x")
     tend(tmp_path)
-    assert names(tmp_path) == ["night.log.1", "small.log"]
+    assert names(tmp_path) == ["night.log.1", "notify.log.1", "small.log"]
 
 
 def test_a_look_an_hour_is_enough(tmp_path: Path) -> None:
