@@ -314,3 +314,15 @@ def test_a_gate_is_told_and_its_warning_goes_when_it_is_decided(project: Project
     senders_are_gone(project)
     assert project.orch("notify", "list").out == "nothing waits to be told\n"
     assert len(server.heard) == 1
+
+
+def test_as_a_service_it_waits_a_moment_for_its_messages_because_all_ends_with_it(
+    project: Project, server: Server
+) -> None:
+    told(project, server)
+    project.commands({"number": 1, "name": "one", "run": "false", "retries": 0})
+    began = time.monotonic()
+    ended = project.cold("run", "--quiet", env={"NOTIFY_SOCKET": str(project.scratch / "nobody")})
+    assert ended.code == 1
+    assert [one.document["event"] for one in server.taken] == ["failed"]  # by now, and not some time later
+    assert time.monotonic() - began < 25.0
