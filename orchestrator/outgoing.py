@@ -16,12 +16,11 @@ from orchestrator.store.reading import read_lines
 from orchestrator.supervisor import SUPERVISOR
 from orchestrator.watch.notify import Notify, Past
 
-
 LAST_WORDS = 10.0  # seconds
 
 
 def linger(root: Path, settings: Settings) -> None:
-    """Where all ends with us (a service, a container), whoever sends messages has a moment; elsewhere it goes on alone."""
+    """Where all ends with us (a service, a container), the sender has a moment; elsewhere it goes on alone."""
     if settings.notify and (SUPERVISOR.is_there or os.getpid() == 1):
         Outbox(root).settle(LAST_WORDS)
 
