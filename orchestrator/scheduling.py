@@ -41,6 +41,10 @@ def add(root: Path, settings: Settings, schedule: Schedule, environ: Mapping[str
     schedule = schedule.replace(since=iso(now))
     with crontab.alone():
         notes = _added(root, settings, schedule, zone, environ, now)
+        now = clock.now()  # what came while it was not yet in place nobody could begin: it was not due
+        schedule = schedule.replace(since=iso(now))
+        schedules.write(root / "system", schedule)
+        note_next(root / "system", schedule, zone, now)
     return following(schedule, zone, now), notes
 
 

@@ -57,12 +57,12 @@ def _are_alike(zone: tzinfo, other: tzinfo, today: int) -> bool:
 
 @lru_cache(maxsize=32)
 def _kinds_of_days(zone: tzinfo, machine: tzinfo, today: int) -> list[int]:
-    """One day for each pair of offsets that comes, and every day on which one changes."""
+    """One day for each pair of offsets that comes, and for each way in which they change."""
     alike, found = set[tuple[int, ...]](), list[int]()
     for day in _days(today):
         edges = (day * DAY - 1, (day + 1) * DAY - 1)
         kind = tuple(offset(one, edge) for one in (zone, machine) for edge in edges)
-        if kind not in alike or kind[0] != kind[1] or kind[2] != kind[3]:
+        if kind not in alike:
             alike.add(kind)
             found.append(day)
     return found

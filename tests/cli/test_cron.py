@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.core.names import iso
+from orchestrator.core.names import epoch, iso
 from orchestrator.core.schedule import Schedule
 from orchestrator.store import schedules
 from tests.cron.given import Crontab
@@ -203,6 +203,12 @@ def test_many_at_once_lose_none(project, crontab, orch) -> None:
     assert [row["name"] for row in json.loads(orch("list", "--json").out)] == names
     started = [project.start("cron", "remove", name, env=crontab.env) for name in names]
     assert [one.wait().code for one in started] == [0] * 4 and crontab.text == "1 1 * * * mine\n"
+
+
+def test_what_comes_before_the_entry_is_in_place_is_not_due(project, crontab, orch) -> None:
+    crontab.is_now("slow")
+    assert orch("add", "--at", "@hourly").code == 0
+    assert epoch(schedules.read(project.system, "default").since) >= crontab.file.stat().st_mtime - 0.01
 
 
 def test_of_two_of_one_name_one_is_refused(project, crontab, orch) -> None:

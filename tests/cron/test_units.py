@@ -56,7 +56,7 @@ def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Systemd:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    root = tmp_path / 'pro ject\'s 100% "ü"'
+    root = tmp_path / 'pro ject\'s 100% "ü" $HOME'
     (root / "phases").mkdir(parents=True)
     return root
 
@@ -86,7 +86,7 @@ def test_service_and_timer_say_what_the_schedule_says(root: Path, systemd: Syste
     (start,) = (line for line in service if line.startswith("ExecStart="))
     assert start.endswith(
         ' "-m" "orchestrator.cli" "cron" "fire" "night" "--project" "'
-        + str(root).replace("%", "%%").replace('"', '\\"')
+        + str(root).replace("%", "%%").replace("$", "$$").replace('"', '\\"')
         + '"'
     )
     timer = systemd.lines(".timer")
