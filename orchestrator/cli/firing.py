@@ -91,6 +91,7 @@ class Firing:
             return busy.exit_code
         met = self._meet(read_state(self.system).state)
         if met.chosen is None:
+            self._note(met.settled)
             return busy.exit_code
         instant = epoch(met.chosen.due)
         if not self._queue.enter(instant):
@@ -128,7 +129,10 @@ class Firing:
 
     def _skip(self, why: str) -> None:
         """Noted by whoever holds the lock, or by ourselves."""
-        if instants := self._skippable(why):
+        self._note(self._skippable(why))
+
+    def _note(self, instants: Sequence[InstantSettled]) -> None:
+        if instants:
             texts = [json.dumps(event.as_dict()) for event in instants]
             ask(self.root, self.settings, "settle", None, options=texts)
         self.notice()

@@ -293,3 +293,14 @@ def test_whoever_watches_knows_by_when_to_look(busy: Project) -> None:
     assert by is not None and by > time.time() + 900
     assert calendar.fire() == 0
     assert schedules.read_next(busy.system, "nightly") == by
+
+
+def test_what_was_only_missed_is_noted_at_once_while_another_run_goes_on(busy: Project) -> None:
+    run = busy.start("run", "--quiet")
+    is_running(busy)
+    calendar = Calendar(busy, overlap="queue", since=iso(time.time() - 3600))
+    (missed,) = calendar.comes(-10)
+    assert calendar.fire() == 75, "it does not go round and round until the run is over"
+    assert not run.is_over and calendar.told() == [(missed, "skipped")]
+    go(busy)
+    assert run.wait().code == 0
