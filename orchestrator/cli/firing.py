@@ -62,6 +62,12 @@ class Firing:
         """Is what has become due meanwhile ours to begin?"""
         return self.schedule.catch_up_all or self.schedule.overlap == QUEUE
 
+    def begun(self, instants: Sequence[InstantSettled]) -> None:
+        """What waited has begun: the place is the next one's."""
+        if self._waits is not None and any(epoch(one.due) == self._waits for one in instants):
+            self._queue.leave()
+        self.notice()
+
     def notice(self) -> None:
         """Whoever watches is told by when to look again."""
         note_next(self.system, self.schedule, self._zone, clock.now())
@@ -152,14 +158,14 @@ class Firing:
 
 
 class Noticing:
-    """A watcher: as soon as an instant has its record, whoever watches for it knows."""
+    """A watcher: as soon as an instant has its record, whoever waits or watches for it knows."""
 
     def __init__(self, firing: Firing) -> None:
         self._firing = firing
 
     def tell(self, batch: Sequence[Observation], decision: Decision, *_: object) -> None:
-        if any(isinstance(event, InstantSettled) for event in decision.events):
-            self._firing.notice()
+        if settled := [event for event in decision.events if isinstance(event, InstantSettled)]:
+            self._firing.begun(settled)
 
 
 def _run_at(state: State, instant: float) -> str:

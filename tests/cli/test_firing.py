@@ -19,6 +19,7 @@ from tests.driving import FAST, Project, Started, wait_for
 
 GATE = 'echo $ORCH_DUE >> dues; until [ -e "go" ]; do sleep 0.02; done'
 PLAIN = "echo $ORCH_DUE >> dues"
+EACH = 'echo $ORCH_DUE >> dues; n=$(wc -l < dues); until [ -e "go$n" ]; do sleep 0.02; done'  # the nth waits for its own
 
 
 class Calendar:
@@ -304,3 +305,21 @@ def test_what_was_only_missed_is_noted_at_once_while_another_run_goes_on(busy: P
     assert not run.is_over and calendar.told() == [(missed, "skipped")]
     go(busy)
     assert run.wait().code == 0
+
+
+@pytest.mark.parametrize("overlap", ["queue", "replace"])
+def test_the_place_is_free_as_soon_as_what_waited_has_begun(busy: Project, overlap: str) -> None:
+    busy.commands({"number": 1, "name": "work", "run": EACH})
+    calendar = Calendar(busy, overlap=overlap)
+    started, came = [], []
+    for many, minute in enumerate((3, 4, 5), 1):
+        came += calendar.comes(minute)
+        started.append(calendar.start())
+        if overlap == "queue" and many > 1:
+            wait_for(lambda due=came[-1]: Queue(busy.system, "nightly").waiting() == epoch(due))
+            busy.file(f"go{many - 1}", "")
+        is_running(busy, many)
+    busy.file("go3", "")
+    codes = [one.wait().code for one in started]
+    assert codes == ([0, 0, 0] if overlap == "queue" else [1, 1, 0])
+    assert dues(busy) == came and [how for _, how in calendar.told()] == ["ran"] * 3
