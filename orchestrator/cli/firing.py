@@ -52,7 +52,7 @@ class Firing:
             except UsageError as fault:
                 self._skip(f"it could not begin: {fault.message.splitlines()[0]}")
                 raise
-            if not self._goes_on:
+            if not self._goes_on or self._queue.waiting() is not None:  # who waits goes on with the rest
                 break
         self.notice()
         return code
@@ -101,7 +101,8 @@ class Firing:
             return busy.exit_code
         instant = epoch(met.chosen.due)
         if not self._queue.enter(instant):
-            self._skip(WAITING_ALREADY)
+            if not self.schedule.catch_up_all:  # else it has its turn after that one
+                self._skip(WAITING_ALREADY)
             return busy.exit_code
         self._waits = instant
         try:

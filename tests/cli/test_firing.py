@@ -323,3 +323,18 @@ def test_the_place_is_free_as_soon_as_what_waited_has_begun(busy: Project, overl
     codes = [one.wait().code for one in started]
     assert codes == ([0, 0, 0] if overlap == "queue" else [1, 1, 0])
     assert dues(busy) == came and [how for _, how in calendar.told()] == ["ran"] * 3
+
+
+def test_all_that_is_caught_up_keeps_its_turn_while_cron_asks_again_and_again(busy: Project) -> None:
+    busy.commands({"number": 1, "name": "work", "run": EACH})
+    calendar = Calendar(busy, overlap="queue", catch_up=3600.0, catch_up_all=True)
+    came = calendar.comes(1, 2, 3, 4)
+    started = [calendar.start()]
+    is_running(busy)
+    started.append(calendar.start())
+    wait_for(lambda: Queue(busy.system, "nightly").waiting() == epoch(came[1]))
+    assert calendar.fire() == 75, "a third has nothing to do: the second goes on with the rest"
+    for number in range(1, 5):
+        busy.file(f"go{number}", "")
+    assert [one.wait().code for one in started] == [0, 0]
+    assert dues(busy) == came and {how for _, how in calendar.told()} <= {"caught_up", "ran"}
