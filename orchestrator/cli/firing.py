@@ -27,6 +27,7 @@ from orchestrator.scheduling import note_next
 from orchestrator.store.lock import RUN, holder
 from orchestrator.store.queue import Queue
 from orchestrator.store.reading import read_state
+from orchestrator.store.schedules import read
 from orchestrator.supervisor import SUPERVISOR
 
 LOOK_EVERY, AT_LEAST_EVERY = 0.25, 30.0
@@ -70,12 +71,22 @@ class Firing:
 
     def notice(self) -> None:
         """Whoever watches is told by when to look again."""
-        note_next(self.system, self.schedule, self._zone, clock.now())
+        if not self._is_gone():
+            note_next(self.system, self.schedule, self._zone, clock.now())
+
+    def _is_gone(self) -> bool:
+        """Removed meanwhile; also where another of that name has been added: what comes now is its own."""
+        try:
+            return read(self.system, self.schedule.name).since != self.schedule.since
+        except UsageError:
+            return True
 
     # ---- what is due
 
     def _meet(self, state: State) -> Met:
         now, schedule = clock.now(), self.schedule
+        if self._is_gone():
+            return Met()
         records = state.schedules.get(schedule.name, [])
         instants = unsettled(schedule, self._zone, records, now)
         if self._waits is None and (waiting := self._queue.waiting()) is not None:
@@ -123,6 +134,8 @@ class Firing:
         pace, tried = LOOK_EVERY, clock.ticking()
         while True:
             clock.pause(pace)
+            if self._is_gone():
+                return 0
             SUPERVISOR.alive(f"waits for the end of another run, to begin the one of schedule {self.schedule.name}")
             if _is_held(self.system) and clock.ticking() - tried < AT_LEAST_EVERY:
                 continue

@@ -338,3 +338,22 @@ def test_all_that_is_caught_up_keeps_its_turn_while_cron_asks_again_and_again(bu
         busy.file(f"go{number}", "")
     assert [one.wait().code for one in started] == [0, 0]
     assert dues(busy) == came and {how for _, how in calendar.told()} <= {"caught_up", "ran"}
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_what_waits_begins_nothing_after_its_schedule_was_removed(busy: Project, again: bool) -> None:
+    calendar = Calendar(busy, overlap="queue")
+    first = calendar.comes(3)
+    running = calendar.start()
+    is_running(busy)
+    second = calendar.comes(4)
+    waiting = calendar.start()
+    wait_for(lambda: Queue(busy.system, "nightly").waiting() == epoch(second[0]))
+    assert schedules.remove(busy.system, "nightly")
+    if again:
+        schedules.write(busy.system, Schedule("nightly", "* * * * *", overlap="queue", since=iso(time.time() + 3600)))
+    assert waiting.wait() == (0, "", ""), "at once"
+    assert not running.is_over
+    go(busy)
+    assert running.wait().code == 0 and dues(busy) == first
+    assert schedules.names(busy.system) == ["nightly"][:again]
