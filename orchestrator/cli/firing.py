@@ -89,7 +89,9 @@ class Firing:
             return Met()
         records = state.schedules.get(schedule.name, [])
         instants = unsettled(schedule, self._zone, records, now)
-        if self._waits is None and (waiting := self._queue.waiting()) is not None:
+        if self._waits is not None:  # as many may have been settled meanwhile as anybody remembers
+            instants = sorted({*instants, self._waits})
+        elif (waiting := self._queue.waiting()) is not None:
             instants = [instant for instant in instants if instant != waiting]
         return meet(
             schedule.name, instants, records, now, schedule.catch_up, every=schedule.catch_up_all,

@@ -11,8 +11,12 @@ from typing import Any
 
 import pytest
 
+from orchestrator.cli.asking import ask
+from orchestrator.config import settings
+from orchestrator.core.events import InstantSettled
 from orchestrator.core.names import epoch, iso
 from orchestrator.core.schedule import Schedule
+from orchestrator.core.state import INSTANTS_KEPT
 from orchestrator.store import schedules
 from orchestrator.store.queue import Queue
 from tests.driving import FAST, Project, Started, wait_for
@@ -357,3 +361,19 @@ def test_what_waits_begins_nothing_after_its_schedule_was_removed(busy: Project,
     go(busy)
     assert running.wait().code == 0 and dues(busy) == first
     assert schedules.names(busy.system) == ["nightly"][:again]
+
+
+def test_what_waits_has_its_turn_however_many_were_left_out_meanwhile(busy: Project) -> None:
+    calendar = Calendar(busy, overlap="queue")
+    calendar.comes(3)
+    running = calendar.start()
+    is_running(busy)
+    (second,) = calendar.comes(4)
+    waiting = calendar.start()
+    wait_for(lambda: Queue(busy.system, "nightly").waiting() == epoch(second))
+    later = (iso(epoch(second) + many) for many in range(1, INSTANTS_KEPT + 1))
+    left_out = [json.dumps(InstantSettled("nightly", due, "skipped").as_dict()) for due in later]
+    ask(busy.root, settings(busy.root, {}, {}), "settle", None, options=left_out)
+    go(busy)
+    assert running.wait().code == 0 and waiting.wait().code == 0
+    assert dues(busy)[1:] == [second]
