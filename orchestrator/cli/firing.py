@@ -51,7 +51,7 @@ class Firing:
             except RunActive as busy:
                 code = max(code, self._overlap(busy))
             except UsageError as fault:
-                self._skip(f"it could not begin: {fault.message.splitlines()[0]}")
+                self._skip(f"it could not begin: {fault.message.splitlines()[0]}", missed=True)
                 raise
             if not self._goes_on or self._queue.waiting() is not None:  # who waits goes on with the rest
                 break
@@ -149,9 +149,9 @@ class Firing:
                 continue
             return code
 
-    def _skip(self, why: str) -> None:
+    def _skip(self, why: str, *, missed: bool = False) -> None:
         """Noted by whoever holds the lock, or by ourselves."""
-        self._note(self._skippable(why))
+        self._note(self._skippable(why, missed=missed))
 
     def _note(self, instants: Sequence[InstantSettled]) -> None:
         if instants:
@@ -159,11 +159,11 @@ class Firing:
             ask(self.root, self.settings, "settle", None, options=texts)
         self.notice()
 
-    def _skippable(self, why: str) -> Sequence[InstantSettled]:
+    def _skippable(self, why: str, *, missed: bool) -> Sequence[InstantSettled]:
         met = self._meet(read_state(self.system).state)
         if met.chosen is None:
             return met.settled
-        return [*met.settled, skipped(self.schedule.name, [epoch(met.chosen.due)], why)]
+        return [*met.settled, skipped(self.schedule.name, [epoch(met.chosen.due)], why, missed=missed)]
 
     def _what_is_active(self, busy: RunActive) -> str:
         run = read_state(self.system).state.run

@@ -243,6 +243,8 @@ def test_what_cannot_begin_says_why_and_has_its_record(busy: Project) -> None:
     assert ended.code == 2 and "bad.toml" in ended.err
     assert calendar.told() == [(due, "skipped")]
     assert "it could not begin: the phases have" in calendar.records()[0]["why"]
+    assert calendar.records()[0]["missed"], "somebody is to hear of it"
+    assert "it could not begin" in busy.orch("health").out
     assert calendar.fire() == 0
 
 
