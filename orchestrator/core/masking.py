@@ -85,7 +85,7 @@ class Way:
 class Masker:
     def __init__(self, values: Iterable[str]) -> None:
         ways: dict[tuple[tuple[bytes, ...], ...], list[tuple[int, int, bytes]]] = {}
-        for value in values:
+        for value in _also_stripped(values):
             for pieces, anchors in _ways_of(value):
                 ways.setdefault(tuple(pieces), anchors)
         self.longest = 0
@@ -215,6 +215,14 @@ def _merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
 
 _GATES = (b"%", b"\\", b"&")
 _Ways = Iterator[tuple[list[tuple[bytes, ...]], list[tuple[int, int, bytes]]]]
+
+
+def _also_stripped(values: Iterable[str]) -> Iterator[str]:
+    """Files and commands give blanks and empty lines at its ends, which most who use it take away."""
+    for value in values:
+        yield value
+        if value != (bare := value.strip()) and len(bare) >= SHORTEST:
+            yield bare
 
 
 def _ways_of(value: str) -> _Ways:

@@ -94,6 +94,14 @@ def test_a_stream_of_nothing_but_secrets_is_bounded_too() -> None:
     assert told + stream.finish() == b"***"
 
 
+@pytest.mark.parametrize("kept", ["hunter2-tok ", "hunter2-tok\n", "\thunter2-tok", "\nhunter2-tok \n\n"])
+def test_blanks_at_its_ends_may_be_taken_away_by_who_uses_it(kept: str) -> None:
+    masker = Masker([kept])
+    assert masker.text("Bearer hunter2-tok.") == "Bearer ***."
+    assert "aHVudGVyMi10b2" not in masker.text(base64.b64encode(b"hunter2-tok").decode())
+    assert masker.text(f"[{kept}]") == "[***]"
+
+
 def test_json_keeps_its_shape() -> None:
     masker = Masker(["s3cret", "123456"])
     value = {"a": [1, "x s3cret", {"s3cret key": None}], "pin": 123456, "n": 1.5, "yes": True}
