@@ -222,7 +222,8 @@ class Holding:
             for phase in map(self.state.phase, self.state.live)
             if phase.agent in gone and phase.pid and phase.ticks and self._was_here(phase.agent)
         ]
-        self.found.swept = self.bridge.sweep(findings, orphans)
+        swept = self.bridge.sweep(findings, orphans)
+        self.found.swept = [*map(process.only_program, swept)] if self.settings.secrets else swept
         self.found.events = self.engine.step(reconcile(self.state, findings, clock.now())).events
         self.bridge.clear(gone)
         untold = [number for number in self.state.live if self.state.phase(number).agent in self._hidden]

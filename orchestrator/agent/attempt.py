@@ -19,6 +19,7 @@ from orchestrator.agent.site import Site
 from orchestrator.agent.tree import Tree, end_tree, find_leftovers
 from orchestrator.core import slot as life
 from orchestrator.core.causes import says_no_memory
+from orchestrator.core.names import cut
 from orchestrator.core.outcome import (
     EXITED,
     HUNG,
@@ -37,7 +38,7 @@ from orchestrator.files.ground import OUTPUTS, Ground
 
 LEFTOVER_GRACE_SECONDS = 1.0
 _SHORT_SECONDS = 2.0  # no time for the pids to begin anew and come up to the same number
-_LONGEST_MESSAGE, _LONGEST_TYPE, _LONGEST_TEXT = 4000, 200, 500
+_LONGEST_MESSAGE, _LONGEST_TYPE, _LONGEST_TEXT, _LONGEST_NAME = 4000, 200, 500, 120
 
 
 def run_attempt(trial: Trial) -> Steps:
@@ -309,7 +310,7 @@ class Trial:
             started_at=self.root.started_at,
             ended_at=ended,
             insisted=self._insisted,
-            leftovers=tuple(map(hidden, self._leftovers)) if is_success else (),
+            leftovers=tuple(cut(hidden(name), _LONGEST_NAME) for name in self._leftovers) if is_success else (),
             log=self.order.log if self._output is not None else "",
             tail=tail,
             out_of_memory=self._ran_out_of_memory(tail) if kind in (EXITED, SIGNALLED) and not is_success else None,

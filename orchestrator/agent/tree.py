@@ -19,6 +19,7 @@ from orchestrator.process.groups import Group
 _LOOKS = 2
 _DEPTH = 64
 _MOST_NAMES = 10
+_WHOLE = 4096  # of a command line: what is secret in it is hidden before it is cut
 _SETTLE_SECONDS = (0.01, 0.03, 0.06)
 
 
@@ -171,4 +172,4 @@ def find_leftovers(
         if tree.is_over(oldest):
             return None
         yield from pause(wait)
-    return [process.describe(entry.pid) for entry in tree.look()[0][:_MOST_NAMES]]
+    return [process.describe(entry.pid, _WHOLE) for entry in tree.look()[0][:_MOST_NAMES]]

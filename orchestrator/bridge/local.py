@@ -259,7 +259,7 @@ class LocalBridge:
         told = {pid: process.describe(pid, 4096) for pid in process.children_of(os.getpid())}
         swept += process.end_strays({pid for pid in told if any(main in told[pid] for main in _OURS)})
         if swept:
-            self._note(f"ended what agent {agent} left behind: {', '.join(swept)}")
+            self._note(f"ended what agent {agent} left behind: {', '.join(map(process.only_program, swept))}")
 
     def _reach_again(self, conversation: Conversation) -> None:
         """One try. What is said meanwhile is kept by the link, and said again after the welcome."""

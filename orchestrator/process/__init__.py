@@ -62,6 +62,7 @@ from orchestrator.process.table import (
     groups_of,
     is_running,
     newest_pid,
+    only_program,
     scan,
     scan_from,
 )
@@ -111,6 +112,7 @@ __all__ = [
     "lifetime",
     "myself",
     "newest_pid",
+    "only_program",
     "reap",
     "reset_signals",
     "scan",

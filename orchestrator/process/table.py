@@ -119,6 +119,11 @@ def describe(pid: int, width: int = 120) -> str:
     return f"{pid} {text}"[:width].strip()
 
 
+def only_program(described: str) -> str:
+    """The same without its arguments, where there may be a secret among them that nobody here knows."""
+    return " ".join(described.split(" ")[:2])
+
+
 def environment_of(pid: int) -> dict[str, str]:
     """What it was started with (changes made by the program itself do not show); empty where it may not be read."""
     pairs = (item.partition(b"=") for item in read(f"/proc/{pid}/environ").split(b"\0"))

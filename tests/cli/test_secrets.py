@@ -177,3 +177,31 @@ def test_a_line_is_live_although_it_goes_through_the_mask(project: Project) -> N
     project.file("go", "")
     assert run.wait().code == 0
     assert follow.wait().code == 0
+
+
+def test_a_command_line_is_hidden_before_it_is_cut(project: Project) -> None:
+    prepare(project)
+    filled = "0" * 84  # so that it stands where the name is cut
+    project.commands(
+        {"number": 1, "run": f"setsid sh -c 'sleep 300; :' {filled} $PLAIN & sleep 0.3", "secrets": ["plain"]}
+    )
+    ended = project.orch("run", env=ENVIRON)
+    assert ended.code == 0, ended
+    told = ended.text + "".join(path.read_text() for path in project.system.glob("journal/*"))
+    assert "sleep 300; :" in told and SECRETS["plain"][:8] not in told
+
+
+def test_of_what_is_swept_after_an_agent_only_the_programs_are_named(project: Project) -> None:
+    prepare(project)
+    project.commands(
+        {"number": 1, "run": "setsid sh -c 'sleep 300; :' $PLAIN & touch begun; sleep 300", "secrets": ["plain"]}
+    )
+    run = project.start("run", env=ENVIRON)
+    run.until((project.root / "begun").exists)
+    for pid in (run.pid, *project.agents()):
+        os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: run.is_over)
+    ended = project.orch("recover")
+    assert "ended what was left running" in ended.text, ended
+    assert canary.leaks(ended.text.encode(), SECRETS) == []
+    assert leaks_below(project.system) == []
