@@ -72,6 +72,7 @@ cd "$folder" || { say "$folder cannot be entered, so nobody starts what is due";
 umask 077
 now=$(date +%s)
 said=$(cat "$name.said" 2>/dev/null); case $said in '' | *[!0-9]*) said=0 ;; esac
+[ "$said" -le "$now" ] || said=0  # the clock was wrong then, and has been set back
 last= missed=0 count=0
 while read -r by; do
   case $by in '' | *[!0-9]*) last=; break ;; esac

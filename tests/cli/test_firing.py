@@ -23,7 +23,7 @@ from tests.driving import FAST, Project, Started, wait_for
 
 GATE = 'echo $ORCH_DUE >> dues; until [ -e "go" ]; do sleep 0.02; done'
 PLAIN = "echo $ORCH_DUE >> dues"
-EACH = 'echo $ORCH_DUE >> dues; n=$(wc -l < dues); until [ -e "go$n" ]; do sleep 0.02; done'  # the nth waits for its own
+EACH = 'echo $ORCH_DUE >> dues; n=$(wc -l < dues); until [ -e "go$n" ]; do sleep 0.02; done'
 
 
 class Calendar:

@@ -103,6 +103,13 @@ def test_each_further_instant_is_said_too_though_nobody_tells_of_them(watched: W
     assert "nobody started" in watched.look() and watched.look() == ""
 
 
+def test_what_was_said_while_the_clock_was_wrong_silences_nothing_after_it_is_right(watched: Watched) -> None:
+    (watched.system / "schedules" / "night.said").write_text(f"{int(time.time()) + 30 * 86400}\n")
+    watched.by(-60, 86340)
+    assert "nobody started what was due" in watched.look()
+    assert watched.look() == "", "and that is said once"
+
+
 def test_begun_after_all_it_watches_for_the_next(watched: Watched) -> None:
     watched.by(-60)
     assert watched.look() != ""
