@@ -175,13 +175,15 @@ class Sender:
         carriers = dict[str, Carrier]()
         stamp = _stamp(self.root)
         while True:
+            busy = {name for name, one in carriers.items() if one.is_alive()}  # what comes as one leaves is seen after
             seen = waiting(self.outbox)
             for name, target in self.settings.notify.items():
-                at_work = carriers.get(name)
-                if self._has_work(name) and (at_work is None or not (at_work.is_alive() or at_work.gave_up)):
+                gave_up = name in carriers and carriers[name].gave_up
+                if name not in busy and not gave_up and self._has_work(name):
                     carriers[name] = Carrier(name, target, self)
                     carriers[name].start()
-            if not any(one.is_alive() for one in carriers.values()):
+                    busy.add(name)
+            if not busy:
                 return seen
             clock.pause(LOOK_EVERY if not self._is_short(carriers) else 0.02)
             if _stamp(self.root) != stamp:
@@ -242,7 +244,8 @@ def main(arguments: list[str]) -> int:
 
 
 def waiting(outbox: Outbox) -> set[str]:
-    return {name for target in outbox.targets() for name in names(outbox.folder / "waiting" / target)}
+    """Two targets may have a message of the same name."""
+    return {f"{target}/{name}" for target in outbox.targets() for name in names(outbox.folder / "waiting" / target)}
 
 
 def _note(text: str) -> None:

@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -297,6 +298,43 @@ def test_what_comes_between_its_last_look_and_its_leaving_is_sent(
     monkeypatch.setattr(Sender, "run", run_and_more)
     assert main(["--project", str(tmp_path)]) == 0
     assert heard(server) == ["a", "b"]
+
+
+def test_what_comes_between_the_last_look_of_a_carrier_and_its_end_is_sent(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outbox, put, may_end = project_of(tmp_path, target(server)), Event(), Event()
+    outbox.put("ops", message("a"))
+
+    class Slow(senders.Carrier):
+        def run(self) -> None:
+            super().run()
+            if not put.is_set():
+                outbox.put("ops", message("b"))
+                put.set()
+                may_end.wait(30)
+
+        def is_alive(self) -> bool:
+            """It ends between this look at it and the next."""
+            alive = super().is_alive()
+            if alive and put.is_set():
+                may_end.set()
+                self.join()
+            return alive
+
+    monkeypatch.setattr(senders, "Carrier", Slow)
+    assert main(["--project", str(tmp_path)]) == 0
+    assert heard(server) == ["a", "b"]
+
+
+def test_what_waits_is_told_apart_by_its_target_too(tmp_path: Path, server: Server) -> None:
+    outbox = project_of(tmp_path, target(server))
+    for name in ("ops", "others"):
+        outbox.put(name, message("a"))
+    (first,) = names(outbox.folder / "waiting" / "ops")
+    (second,) = (outbox.folder / "waiting" / "others").iterdir()
+    second.rename(second.with_name(first))
+    assert len(senders.waiting(outbox)) == 2
 
 
 @pytest.mark.timeout(900)
