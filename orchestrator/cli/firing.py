@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from orchestrator.cli.asking import ask
 from orchestrator.cli.run import perform, scheduled
 from orchestrator.config import Settings
 from orchestrator.core.draft import Decision
-from orchestrator.core.due import Met, meet, skipped, unsettled
+from orchestrator.core.due import SKIPPED, Met, meet, skipped, unsettled
 from orchestrator.core.events import InstantSettled
 from orchestrator.core.names import epoch
 from orchestrator.core.observations import Observation
@@ -41,6 +42,7 @@ class Firing:
         self._options, self._zone = options, clock.zone(schedule.tz)
         self._queue = Queue(self.system, schedule.name)
         self._waits: float | None = None  # the instant of ours that waits for its turn
+        self._began = math.inf  # when our first run did
 
     def fire(self) -> int:
         """The exit code: that of the run; 0 if nothing is due."""
@@ -67,6 +69,8 @@ class Firing:
         """What waited has begun: the place is the next one's."""
         if self._waits is not None and any(epoch(one.due) == self._waits for one in instants):
             self._queue.leave()
+        if any(one.how != SKIPPED for one in instants):
+            self._began = min(self._began, clock.now())
         self.notice()
 
     def notice(self) -> None:
@@ -95,8 +99,13 @@ class Firing:
             instants = [instant for instant in instants if instant != waiting]
         return meet(
             schedule.name, instants, records, now, schedule.catch_up, every=schedule.catch_up_all,
-            busy=lambda instant: _run_at(state, instant), waits=self._waits,
+            busy=lambda instant: _run_at(state, instant), waits=self._waits or self._late_one(instants),
         )  # fmt: skip
+
+    def _late_one(self, instants: Sequence[float]) -> float | None:
+        """What came during a run of our own, where nobody else is started to wait for its end: so does systemd."""
+        came = [instant for instant in instants if instant > self._began]
+        return came[-1] if came and self.schedule.overlap == QUEUE and not self.schedule.catch_up_all else None
 
     def _run(self) -> int:
         options = scheduled(self._options, new=self.schedule.anew, meets=self._meet)

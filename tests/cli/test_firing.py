@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 from orchestrator.cli.asking import ask
+from orchestrator.cli.firing import Firing
 from orchestrator.config import settings
 from orchestrator.core.events import InstantSettled
 from orchestrator.core.names import epoch, iso
 from orchestrator.core.schedule import Schedule
-from orchestrator.core.state import INSTANTS_KEPT
+from orchestrator.core.state import INSTANTS_KEPT, State
 from orchestrator.store import schedules
 from orchestrator.store.queue import Queue
 from tests.driving import FAST, Project, Started, wait_for
@@ -379,3 +380,16 @@ def test_what_waits_has_its_turn_however_many_were_left_out_meanwhile(busy: Proj
     go(busy)
     assert running.wait().code == 0 and waiting.wait().code == 0
     assert dues(busy)[1:] == [second]
+
+
+def test_where_nobody_else_is_started_the_late_one_has_its_turn_after_our_own_run(busy: Project) -> None:
+    now = time.time()
+    minute = datetime.fromtimestamp(now - 1200, UTC).minute
+    hourly = Schedule("nightly", f"{minute} * * * *", tz="UTC", overlap="queue", systemd=True, since=iso(now - 20_000))
+    schedules.write(busy.system, hourly)
+    firing = Firing(busy.root, settings(busy.root, {}, {}), hourly, {})
+    assert firing._meet(State()).chosen is None, "whoever begins now makes up for nothing"
+    firing._began = now - 3 * 3600
+    met = firing._meet(State())
+    assert met.chosen is not None and now - epoch(met.chosen.due) < 1320, "of those that came the latest"
+    assert [one.how for one in (*met.settled, met.chosen)] == ["skipped", "ran"]
