@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Mapping
 from datetime import tzinfo
@@ -16,6 +17,7 @@ from orchestrator.core.item import phase_of
 from orchestrator.core.names import epoch, span
 from orchestrator.core.plan import NET_MARGIN, READING
 from orchestrator.core.schedule import Schedule
+from orchestrator.core.state import RunState
 from orchestrator.core.table import CANCELLED, FAILED
 from orchestrator.errors import SettingsError, StateDamaged
 from orchestrator.load.loading import glance
@@ -92,14 +94,31 @@ def _of_instants(schedule: Schedule, zone: tzinfo, look: Look, now: float) -> It
     records = look.state.schedules.get(schedule.name, [])
     late = [instant for instant in unsettled(schedule, zone, records, now) if now - instant > LATE]
     waiting = Queue(look.system, schedule.name).waiting()
-    late = [instant for instant in late if instant != waiting]
+    late = [instant for instant in late if instant != waiting and not _is_in_hand(schedule, look, instant, now)]
     if late:
         what = f"schedule {schedule.name}: nothing began {span(now - late[-1])} ago, when it was due"
         more = f" ({len(late)} instants)" if len(late) > 1 else ""
         yield Finding(STATE, 25, what + more, "`orch cron list` tells whether its entry is there; is cron running?")
-    elif records and records[-1]["missed"]:
+    elif records and records[-1]["missed"] and not _is_made_up(look.state.run, epoch(records[-1]["at"])):
         what = f"schedule {schedule.name}: {records[-1]['count']} missed: {records[-1]['why']}"
         yield Finding(STATE, 15, what, "`orch history` lists them; `orch run --new` does the work now")
+
+
+def _is_in_hand(schedule: Schedule, look: Look, instant: float, now: float) -> bool:
+    """While a run goes on: it is caught up after it, or, where systemd starts nobody beside it, noted at its end."""
+    if not look.is_alive:
+        return False
+    is_beside = schedule.systemd and instant >= _begun(look.state.run)
+    return is_beside or (schedule.catch_up_all and now - instant <= schedule.catch_up)
+
+
+def _is_made_up(run: RunState, noted: float) -> bool:
+    return run.verdict == "completed" and _begun(run) >= noted
+
+
+def _begun(run: RunState) -> float:
+    begun = run.continued_at or run.started_at
+    return epoch(begun) if begun else math.inf
 
 
 def _of_agents(root: Path, look: Look, found: Settings | None) -> Iterator[Finding]:

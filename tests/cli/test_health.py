@@ -113,6 +113,31 @@ def test_a_schedule_that_nobody_starts_is_said_and_what_was_missed_last(project:
     assert any("nightly.json cannot be read" in what for what in whats(project))
 
 
+def test_what_is_still_to_be_caught_up_is_no_alarm_while_a_run_goes_on(project: Project) -> None:
+    one(project, "touch begun; until test -e go; do sleep 0.02; done")
+    now = time.time()
+    minutes = sorted({time.gmtime(now - 60 * many).tm_min for many in (25, 20, 15)})
+    at = f"{','.join(map(str, minutes))} * * * *"
+    how = {"overlap": "queue", "catch_up": 3600.0, "catch_up_all": True, "tz": "UTC"}
+    schedules.write(project.system, Schedule("nightly", at, since=iso(now - 1800), **how))
+    assert any("nothing began" in what for what in whats(project))
+    fired = project.start("cron", "fire", "nightly")
+    fired.until((project.root / "begun").exists)
+    assert not any("nothing began" in what for what in whats(project))
+    project.file("go", "")
+    assert fired.wait().code == 0
+
+
+def test_a_run_by_hand_makes_up_for_what_was_missed_as_the_remedy_says(project: Project) -> None:
+    one(project)
+    minute = time.gmtime(time.time() - 1200).tm_min
+    schedules.write(project.system, Schedule("nightly", f"{minute} * * * *", tz="UTC", since=iso(time.time() - 1800)))
+    assert project.orch("cron", "fire", "nightly").code == 0
+    assert any("1 missed" in what for what in whats(project))
+    assert project.orch("run", "--new", "-q").code == 0
+    assert not any("missed" in what for what in whats(project))
+
+
 def test_a_disk_that_fills_up_and_one_that_is_full(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     one(project)
     project.orch("run", "-q")
