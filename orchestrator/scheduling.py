@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import tzinfo
 from pathlib import Path
 from typing import NamedTuple
@@ -65,6 +66,9 @@ def _added(
             return list(units.install(units.texts(root, schedule, settings, zone, environ, now)))
         return _enter(root, schedule, zone, now)
     except BaseException:
+        if not schedule.systemd:
+            with suppress(OrchError):
+                _leave(root, name)  # somebody edits it at the same moment, and may have ours in it, too
         schedules.remove(system, name)
         raise
 

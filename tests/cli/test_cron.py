@@ -167,6 +167,15 @@ def test_what_the_program_refuses_leaves_nothing_behind(project, crontab, orch) 
     assert list((project.system / "schedules").iterdir()) == [] and crontab.text is None
 
 
+def test_a_crontab_that_somebody_edits_at_the_same_moment_keeps_nothing_of_what_was_refused(
+    project, crontab, orch
+) -> None:
+    crontab.is_now("edited")
+    ended = orch("add", "--at", "@daily")
+    assert ended.code == 2 and "the crontab is not what was written" in ended.err
+    assert list((project.system / "schedules").iterdir()) == [] and crontab.text == "# by another\n"
+
+
 def test_markers_without_their_other_half_are_named_and_nothing_is_touched(project, crontab, orch) -> None:
     orch("add", "--at", "@daily")
     broken = "\n".join((crontab.text or "").split("\n")[:-2]) + "\n"
