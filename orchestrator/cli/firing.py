@@ -96,6 +96,8 @@ class Firing:
         if self._waits is not None:  # as many may have been settled meanwhile as anybody remembers
             instants = sorted({*instants, self._waits})
         elif (waiting := self._queue.waiting()) is not None:
+            if schedule.catch_up_all:  # that one goes on with the rest, in its order
+                return Met()
             instants = [instant for instant in instants if instant != waiting]
         return meet(
             schedule.name, instants, records, now, schedule.catch_up, every=schedule.catch_up_all,
