@@ -239,6 +239,7 @@ class Holding:
         self.inbox.every(self.keeper.tend)
         self.inbox.every(self._look_at_asks)
         self.inbox.every(self._measurer.tend)
+        self.inbox.every(self.outgoing.tend)
         if self.asks.bell is not None:
             self.inbox.watch(self.asks.bell, self.asked)
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from orchestrator import clock
 from orchestrator.config import Settings
 from orchestrator.core.events import Event
 from orchestrator.core.state import State
@@ -17,6 +18,7 @@ from orchestrator.supervisor import SUPERVISOR
 from orchestrator.watch.notify import Notify, Past
 
 LAST_WORDS = 10.0  # seconds
+WAKES_EVERY = 1800.0  # what is due only in days is left lying by a sender, and one may be killed, or give up
 
 
 def linger(root: Path, settings: Settings) -> None:
@@ -33,6 +35,7 @@ class Outgoing:
     ) -> None:
         self._root, self._record = root, record
         self._notify: Notify | None = None
+        self._wakes_at = clock.ticking() + WAKES_EVERY
         told = root / "system" / "outbox" / "told.json"
         if settings.notify:
             self._outbox = Outbox(root, record)
@@ -49,6 +52,15 @@ class Outgoing:
             notify = self._notify
             self._guarded(lambda: notify.begin(self._past, state))
             self._guarded(self._wake)
+
+    def tend(self) -> float:
+        """From the loop as it goes round: a run may wait for a person for days."""
+        if self._notify is None:
+            return WAKES_EVERY
+        if clock.ticking() >= self._wakes_at:
+            self._wakes_at = clock.ticking() + WAKES_EVERY
+            self._guarded(self._wake)
+        return self._wakes_at - clock.ticking()
 
     def nothing_to_do(self, run: str) -> None:
         if self._notify is not None:

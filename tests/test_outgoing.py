@@ -1,0 +1,32 @@
+"""What a holder of the lock does for what waits to be told, while its run goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator import clock
+from orchestrator.config import settings
+from orchestrator.core.names import iso
+from orchestrator.core.telling import Message
+from orchestrator.outgoing import WAKES_EVERY, Outgoing
+from orchestrator.services.outbox import Outbox
+
+
+def test_a_message_for_another_day_finds_a_sender_although_nothing_else_happens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "orch.toml").write_text('[notify.ops]\nurl = "http://127.0.0.1:1/"\n')
+    outbox, woken, ticking = Outbox(tmp_path), list[float](), [100.0]
+    monkeypatch.setattr(clock, "ticking", lambda: ticking[0])
+    monkeypatch.setattr(Outbox, "wake", lambda outbox: woken.append(ticking[0]))
+    outgoing = Outgoing(tmp_path, settings(tmp_path, {}, {}), lambda: 0, print)
+    now = clock.now()
+    outbox.put("ops", Message("a", "gate", "still waits", iso(now), after=iso(now + 3 * 86400)))
+    for _ in range(5):
+        ticking[0] += outgoing.tend()
+    assert woken == [100.0 + WAKES_EVERY * many for many in range(1, 5)]
+    outbox.drop(None)
+    ticking[0] += WAKES_EVERY
+    assert outgoing.tend() == WAKES_EVERY and len(woken) == 4, "where nothing waits nobody is woken"
