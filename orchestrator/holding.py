@@ -31,7 +31,7 @@ from orchestrator.files.measuring import Measurer
 from orchestrator.inbox import Inbox
 from orchestrator.keeper import Keeper
 from orchestrator.look import TURN_MODE
-from orchestrator.outgoing import Outgoing
+from orchestrator.outgoing import Outgoing, linger
 from orchestrator.ports import Watcher
 from orchestrator.store.asks import POLL, Asks
 from orchestrator.store.heartbeat import Heartbeat
@@ -109,7 +109,7 @@ class Holding:
         _make_system(self.system)
         lock = StateLock(self.system)
         self.found = Recovered(take(lock, self.system, purpose, self.me, self.command, patience))
-        self._closing += (lock.release, SUPERVISOR.rests)
+        self._closing += (lambda: linger(root, settings), lock.release, SUPERVISOR.rests)
         try:
             self._open(lock, plan(), watchers)
         except BaseException as error:

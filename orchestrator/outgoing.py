@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,7 +13,16 @@ from orchestrator.errors import OrchError
 from orchestrator.ports import Watcher
 from orchestrator.services.outbox import Outbox
 from orchestrator.store.reading import read_lines
+from orchestrator.supervisor import SUPERVISOR
 from orchestrator.watch.notify import Notify, Past
+
+LAST_WORDS = 10.0  # seconds
+
+
+def linger(root: Path, settings: Settings) -> None:
+    """Where all ends with us (a service, a container), the sender has a moment; elsewhere it goes on alone."""
+    if settings.notify and (SUPERVISOR.is_there or os.getpid() == 1):
+        Outbox(root).settle(LAST_WORDS)
 
 
 class Outgoing:

@@ -18,7 +18,7 @@ from orchestrator.core.outward import SecretSource
 from orchestrator.errors import SettingsError
 
 DEADLINE = 30.0
-LARGEST = 64 * 1024
+LARGEST = 16 * 1024  # bytes: a key with its certificates; to look for more would cost too much
 _SHOWN = 300  # characters of what a command has said
 
 

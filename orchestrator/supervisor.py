@@ -22,6 +22,11 @@ class Supervisor:
         self._address = "\0" + address[1:] if address.startswith("@") else address
         self._is_ready = self._is_resting = False
 
+    @property
+    def is_there(self) -> bool:
+        """Is there one? It ends with us whatever we have started."""
+        return bool(self._address)
+
     def alive(self, doing: str) -> None:
         """From the loop as it goes round: one that hangs says nothing, and is ended. It is ready once it goes round."""
         told = [] if self._is_ready else ["READY=1"]

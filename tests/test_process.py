@@ -259,6 +259,32 @@ def test_strays_are_ended_and_those_we_know_are_not() -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
+THREADS = """
+import os, threading, time
+def live():
+    time.sleep(0.005)
+while True:
+    thread = threading.Thread(target=live); thread.start(); thread.join()
+"""
+
+
+def test_the_threads_of_a_child_that_we_know_are_no_strays() -> None:
+    """They have numbers among the newest pids, and our name as their parent's."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            kept = process.start(Launch((sys.executable, "-I", "-S", "-c", THREADS)))
+            seen = process.newest_pid()
+            wait_for(lambda: process.newest_pid() > seen + 20)
+            names = [name for _ in range(10) for name in process.end_strays({kept})]
+            good = names == [] and process.children_of(os.getpid()) == [kept]
+            process.end_group(kept)
+            os._exit(0 if good else 1)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
 # ── new processes ──────────────────────────────────────────────────────────────────────────────────────────────
 
 

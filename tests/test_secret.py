@@ -66,7 +66,7 @@ def test_only_the_last_line_break_goes(tmp_path: Path) -> None:
         (SecretSource(file="open"), "(mode 0640): `chmod 600 "),
         (SecretSource(file="."), "a folder stands where a file should"),
         (SecretSource(file="latin"), "gives what is not UTF-8 text"),
-        (SecretSource(file="large"), "gives more than 65536 bytes"),
+        (SecretSource(file="large"), "gives more than 16384 bytes"),
         (SecretSource(command="exit 3"), "`exit 3` ended with exit status 3 and said nothing"),
         (SecretSource(command="kill -9 $$"), "died by signal 9"),
         (SecretSource(command="true"), "`true` gives nothing"),

@@ -94,7 +94,7 @@ def answer(fd: int, message: dict[str, Any]) -> None:
         return
     try:
         with socket.socket(fileno=fd) as sock:
-            sock.send(json.dumps(message).encode(), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+            sock.send(json.dumps(message, ensure_ascii=False).encode(), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
     except OSError:
         try:
             os.close(fd)

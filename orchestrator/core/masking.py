@@ -38,7 +38,8 @@ class Way:
 
     def __init__(self, pieces: list[tuple[bytes, ...]]) -> None:
         self.pieces = pieces
-        self.longest = sum(max(map(len, piece)) for piece in pieces)
+        self._widths = [max(map(len, piece)) for piece in pieces]
+        self.longest = sum(self._widths)
 
     def ends(self, data: bytes, at: int, piece: int) -> int:
         """Where it ends, if the pieces from this one on follow `at`; else -1."""
@@ -66,10 +67,10 @@ class Way:
     def may_go_on(self, data: bytes, at: int) -> bool:
         """Whether what stands from `at` to the end is the beginning of it, and not all."""
         places, end = {at}, len(data)
-        for ways in self.pieces:
+        for ways, width in zip(self.pieces, self._widths, strict=True):
             following = set[int]()
             for place in places:
-                rest = data[place : place + self.longest]
+                rest = data[place : place + width]
                 for way in ways:
                     if rest.startswith(way):
                         following.add(place + len(way))
@@ -98,6 +99,8 @@ class Masker:
             for start, after, literal in places:
                 gate = next((mark for mark in _GATES if literal.startswith(mark)), b"")
                 self._anchors.setdefault(gate, []).append(Anchor(way, start, after, literal))
+        for beginning in self._beginnings.values():
+            beginning.sort(key=lambda way: -way.longest)
 
     def spans(self, data: bytes) -> list[tuple[int, int]]:
         """Where secrets stand in it, from the first to the last, none touching another."""
@@ -119,6 +122,8 @@ class Masker:
         """From where on the end of it may be the beginning of a secret; its length if nowhere."""
         for at in range(max(0, len(data) - self.longest), len(data)):
             for way in self._beginnings.get(data[at], ()):
+                if way.longest <= len(data) - at:
+                    break  # it would be over by now, and so would those after it
                 if way.may_go_on(data, at):
                     return at
         return len(data)

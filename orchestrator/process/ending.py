@@ -10,7 +10,7 @@ from pathlib import Path
 from orchestrator import clock
 from orchestrator.core.names import Identity
 from orchestrator.process.alive import boot, host
-from orchestrator.process.table import Entry, below, describe, entry_of, environment_of, newest_pid, scan
+from orchestrator.process.table import Entry, below, describe, entry_of, environment_of, is_thread, newest_pid, scan
 
 STORM_SECONDS = 0.03  # how long one assault may keep its caller from other work
 _NEAR, _QUIET, _MOST_NAMES = 24, 10, 20
@@ -82,7 +82,7 @@ def chase(is_prey: Callable[[Entry], bool], seconds: float) -> list[str]:
         first = max(last + 1, newest - _NEAR) if newest > last else newest
         for pid in range(newest, first - 1, -1):
             entry = entry_of(pid)
-            if entry is not None and not entry.is_over and is_prey(entry):
+            if entry is not None and not entry.is_over and is_prey(entry) and not is_thread(pid):
                 killed.append(describe(pid))
                 insist([entry], {})
                 quiet = 0

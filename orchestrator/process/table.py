@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection, Iterable, Mapping
 from functools import cache
 from typing import NamedTuple
@@ -44,6 +45,12 @@ def entry_of(pid: int) -> Entry | None:
         return None
     ticks = int(fields[19]) - _shift()
     return Entry(pid, int(fields[1]), int(fields[2]), int(fields[3]), fields[0].decode(), ticks)
+
+
+def is_thread(pid: int) -> bool:
+    """Threads have numbers among the pids, and /proc shows them as their process: a signal to one hits that."""
+    found = re.search(rb"^Tgid:\s*(\d+)$", read(f"/proc/{pid}/status"), re.M)
+    return found is not None and int(found[1]) != pid
 
 
 @cache

@@ -209,6 +209,12 @@ class Outbox:
         except OSError as error:
             self._complain(f"notify: no sender could be started: {error.strerror}; what waits is sent by the next run")
 
+    def settle(self, seconds: float) -> None:
+        """Until all that can be sent now is sent, but no longer than that."""
+        until = clock.ticking() + seconds
+        while clock.ticking() < until and undelivered(self.folder.parent).waiting:
+            clock.pause(0.05)
+
 
 def read(target: str, path: Path) -> Letter | None:
     """None: it is not there any more, or it cannot be read."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import stat
 import time
 from pathlib import Path
@@ -273,3 +274,55 @@ def test_no_address_is_shown(project: Project, server: Server) -> None:
     for words in (("config", "show"), ("config", "show", "--json"), ("config", "check"), ("status", "--json")):
         ended = project.orch(*words)
         assert ended.code == 0 and "SECRET" not in ended.text, ended
+
+
+def test_a_sender_is_not_taken_for_what_a_dead_agent_left_behind(project: Project, server: Server) -> None:
+    """Both are children of the orchestrator, which ends what comes to it when an agent dies."""
+    told(project, server)
+    project.commands(
+        {"number": 1, "name": "one", "needs": [], "run": "false", "retries": 0},
+        {"number": 2, "name": "two", "needs": [], "run": "test -e begun || { touch begun; sleep 60; }"},
+    )
+    server.script = ["silent"]
+    running = project.start("run", "--quiet")
+    running.until(lambda: server.heard and (project.root / "begun").exists())
+
+    before = [pid for pid in project.processes() if "services" in Path(f"/proc/{pid}/cmdline").read_text()]
+    for pid in project.agents():
+        os.kill(pid, signal.SIGKILL)
+    assert running.wait().code == 1
+    record = (project.system / "logs/orchestrator.log").read_text()
+
+    assert "is gone" in record and "services" not in record
+    assert [pid for pid in project.processes() if "services" in Path(f"/proc/{pid}/cmdline").read_text()] == before
+    project.orch("notify", "drop", "--all")
+
+
+def test_a_gate_is_told_and_its_warning_goes_when_it_is_decided(project: Project, server: Server) -> None:
+    told(project, server)
+    project.commands(
+        {"number": 1, "name": "one", "run": "true", "approval": {"when": "after", "deadline": "1h", "show": "7 rows"}}
+    )
+    assert project.orch("run", "--quiet").code == 3
+    document = server.until(1)[0].document
+    assert document["event"] == "gate" and document["phases"] == [{"number": 1, "name": "one"}]
+    assert "7 rows; `orch approve 1`, or `orch reject 1 --why ...`" in document["text"]
+    rows = json.loads(project.orch("notify", "list", "--json").out)
+    assert [(row["event"], row["state"]) for row in rows] == [("gate", "not due")]
+    assert project.status()["notifications"]["waiting"] == 0
+    assert project.orch("approve", "1").code == 0
+    senders_are_gone(project)
+    assert project.orch("notify", "list").out == "nothing waits to be told\n"
+    assert len(server.heard) == 1
+
+
+def test_as_a_service_it_waits_a_moment_for_its_messages_because_all_ends_with_it(
+    project: Project, server: Server
+) -> None:
+    told(project, server)
+    project.commands({"number": 1, "name": "one", "run": "false", "retries": 0})
+    began = time.monotonic()
+    ended = project.cold("run", "--quiet", env={"NOTIFY_SOCKET": str(project.scratch / "nobody")})
+    assert ended.code == 1
+    assert [one.document["event"] for one in server.taken] == ["failed"]  # by now, and not some time later
+    assert time.monotonic() - began < 25.0

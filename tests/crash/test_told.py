@@ -10,11 +10,16 @@ from orchestrator.core.events import Event
 from orchestrator.core.telling import Teller
 from orchestrator.services import outbox as outboxes
 from orchestrator.services.outbox import Outbox
+from orchestrator.services.sender import main
 from orchestrator.store.reading import read_lines
 from tests.crash.injecting import KILL, Done, Fault, command, spread
 from tests.crash.instant import FAIL, set_up, stage
 from tests.crash.scenes import in_memory
-from tests.driving import TIMES, seeded, times
+from tests.driving import TIMES, seeded, times, wait_for
+from tests.services.given import ended, forked, hurry, steps
+from tests.services.listening import OK, UNWELL, Server, server
+
+__all__ = ["server"]
 
 SETTINGS = """
 [retry.FAILED]
@@ -120,3 +125,33 @@ def test_a_disk_that_takes_no_message_does_not_touch_the_run(kind: str, lasts: b
             assert done.code == 1 and "Traceback" not in done.text, f"{points[at]}: {done.text}"
             if (root / "system/outbox/told.json").exists():  # else nobody ever began to tell anything
                 check(root, f"{kind} at {at}: {points[at]}")
+
+
+@pytest.mark.timeout(120 + 20 * TIMES)
+def test_orchestrator_and_sender_are_killed_again_and_again_and_the_target_is_unwell(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of it together: what follows from the journal was heard, in its order, and twice only under the same id."""
+    hurry(monkeypatch)
+    chance, killed, doubled = seeded(), 0, 0
+    with in_memory() as folder:
+        for number in range(times(1, 60)):
+            root, path = project(folder, f"r{number}"), f"/r{number}"
+            (root / "orch.toml").write_text(
+                SETTINGS.replace("http://127.0.0.1:1/hook", server.url(path)).partition("[notify.alive]")[0]
+            )
+            for _ in range(6):
+                killed += play(root, Fault(chance.randrange(150), KILL)).code == -9
+                server.script = [chance.choice((*UNWELL, OK, OK)) for _ in range(3)]
+                at = chance.randrange(20, 1200)
+                killed += ended(forked(lambda root=root, at=at: steps(root, at))) == -9  # type: ignore[misc]
+            while play(root).code:
+                pass
+            wait_for(lambda: not any(thread.is_alive() for thread in server._threads))
+            server.script = []
+            assert ended(forked(lambda root=root: main(["--project", str(root)]))) == 0  # type: ignore[misc]
+            heard = [one.ident for one in server.of(path)]
+            assert [one for at, one in enumerate(heard) if one not in heard[:at]] == to_be_told(root, ())
+            doubled += len(heard) - len({*heard})
+    print(f"{killed} killed, {doubled} told again under the same id")
+    assert killed >= times(4, 200)
