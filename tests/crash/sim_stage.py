@@ -13,7 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from orchestrator import app, clock, inbox, look, process
+from orchestrator import app, clock, holding, inbox, look, process
 from orchestrator.bridge import local
 from orchestrator.core import observations as obs
 from orchestrator.core.draft import Decision
@@ -140,8 +140,8 @@ def installed(world: Sim) -> Iterator[None]:
         (process, "end_strays", lambda agents: []), (process, "children_of", lambda pid: []),
         (local, "connect", world.connect), (local, "connect_or_none", world.connect_or_none), (local, "socket", world),
         (inbox.selectors, "DefaultSelector", lambda: Select(world)),
-        (app, "JournalStore", classes[0]), (app, "Engine", classes[1]), (app, "Signals", classes[2]),
-        (app, "StructuredLog", Quiet), (app, "Record", Quiet), (app, "Outlook", Quiet), (app, "POLL", POLL),
+        (holding, "JournalStore", classes[0]), (holding, "Engine", classes[1]), (app, "Signals", classes[2]),
+        (holding, "StructuredLog", Quiet), (holding, "Record", Quiet), (holding, "Outlook", Quiet), (holding, "POLL", POLL),
         (app, "definitions_of", lambda root, settings: definitions), (app, "known_plan", lambda root, settings: world.plan),
         (app, "new_run_id", new_run_id), (look, "peek", lambda root, cache: definitions),
         (look, "settings", lambda root, flags, environ: world.settings),
