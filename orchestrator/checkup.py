@@ -95,6 +95,9 @@ def _of_instants(schedule: Schedule, zone: tzinfo, look: Look, now: float) -> It
     late = [instant for instant in unsettled(schedule, zone, records, now) if now - instant > LATE]
     waiting = Queue(look.system, schedule.name).waiting()
     late = [instant for instant in late if instant != waiting and not _is_in_hand(schedule, look, instant, now)]
+    if waiting is not None and not look.is_alive and not look.state.live and now - max(waiting, _ended(look)) > LATE:
+        what = f"schedule {schedule.name}: one that waits for its turn does not take it: it was stopped, or hangs"
+        yield Finding(STATE, 25, what, f"`pgrep -af 'cron fire {schedule.name}'` finds it: `kill -CONT`, or end it")
     if late:
         what = f"schedule {schedule.name}: nothing began {span(now - late[-1])} ago, when it was due"
         more = f" ({len(late)} instants)" if len(late) > 1 else ""
@@ -119,6 +122,10 @@ def _is_made_up(run: RunState, noted: float) -> bool:
 def _begun(run: RunState) -> float:
     begun = run.continued_at or run.started_at
     return epoch(begun) if begun else math.inf
+
+
+def _ended(look: Look) -> float:
+    return epoch(look.state.run.finished_at) if look.state.run.finished_at else 0.0
 
 
 def _of_agents(root: Path, look: Look, found: Settings | None) -> Iterator[Finding]:

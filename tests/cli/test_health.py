@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from orchestrator import checkup
+from orchestrator import checkup, clock
 from orchestrator.core.health import judge
 from orchestrator.core.names import iso
 from orchestrator.core.schedule import Schedule
 from orchestrator.store import schedules
+from orchestrator.store.queue import Queue
 from tests.driving import FAST, MORTAL, Project, wait_for
 
 
@@ -126,6 +127,21 @@ def test_what_is_still_to_be_caught_up_is_no_alarm_while_a_run_goes_on(project: 
     assert not any("nothing began" in what for what in whats(project))
     project.file("go", "")
     assert fired.wait().code == 0
+
+
+def test_one_that_waits_and_does_not_take_its_turn_is_said(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    one(project)
+    assert project.orch("run", "-q").code == 0
+    now = time.time()
+    schedules.write(project.system, Schedule("nightly", "* * * * *", overlap="queue", since=iso(now)))
+    queue = Queue(project.system, "nightly")
+    assert queue.enter(now)
+    for later, is_said in ((60.0, False), (1200.0, True)):
+        monkeypatch.setattr(clock, "now", lambda later=later: now + later)
+        found = [finding.what for finding in checkup.findings(project.root, {})]
+        assert any("does not take it" in what for what in found) is is_said, found
+    queue.leave()
+    assert not any("does not take it" in finding.what for finding in checkup.findings(project.root, {}))
 
 
 def test_a_run_by_hand_makes_up_for_what_was_missed_as_the_remedy_says(project: Project) -> None:
