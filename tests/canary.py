@@ -27,6 +27,11 @@ def _shell_word(text: str) -> str:
     return "".join(char if char.isalnum() or not char.isascii() else f"\\{char}" for char in text)
 
 
+def _table(data: bytes, many: int, form: str, between: str) -> str:
+    lines = [between.join(form.format(byte) for byte in data[at : at + many]) for at in range(0, len(data), many)]
+    return f"{between.rstrip()}\n{'  ' if between else ''}".join(lines)
+
+
 def _at(shift: int, encode: Callable[[bytes], bytes]) -> Callable[[str], bytes]:
     return lambda text: encode(b"/:~"[:shift] + text.encode() + b"\xff\x00end")
 
@@ -51,6 +56,9 @@ WAYS: dict[str, Callable[[str], bytes]] = {
     "url, plus": lambda text: urllib.parse.quote_plus(text).encode(),
     "url, small": lambda text: urllib.parse.quote(text, safe="~").lower().encode() if text.islower() else b"",
     "url, every": lambda text: "".join(f"%{byte:02X}" for byte in text.encode()).encode(),
+    "url, twice": lambda text: urllib.parse.quote(urllib.parse.quote(text, safe=""), safe="").encode(),
+    "url, plus, twice": lambda text: urllib.parse.quote_plus(urllib.parse.quote_plus(text)).encode(),
+    "url, every, twice": lambda text: "".join(f"%25{byte:02x}" for byte in text.encode()).encode(),
     "html": lambda text: html.escape(text).encode(),
     "html, but quotes": lambda text: html.escape(text, quote=False).encode(),
     "html, digits": lambda text: "".join(f"&#{ord(char)};" for char in text).encode(),
@@ -63,6 +71,12 @@ WAYS: dict[str, Callable[[str], bytes]] = {
     "he:x": lambda text: text.encode().hex(":").encode(),
     "he x": lambda text: text.encode().hex(" ").encode(),
     "a list": lambda text: str(list(text.encode())).encode()[1:-1],
+    "a list, closer": lambda text: json.dumps([*text.encode()], separators=(",", ":")).encode()[1:-1],
+    "numbers": lambda text: " ".join(map(str, text.encode())).encode(),
+    "numbers of od": lambda text: _table(text.encode(), 16, "{:4d}", "").strip().encode(),
+    "0x": lambda text: ", ".join(f"0x{byte:02x}" for byte in text.encode()).encode(),
+    "0X": lambda text: ",".join(f"0x{byte:02X}" for byte in text.encode()).encode(),
+    "0x of xxd": lambda text: _table(text.encode(), 12, "0x{:02x}", ", ").encode(),
     **{f"base64 at {n}": _at(n, base64.b64encode) for n in range(3)},
     **{f"base64 for urls at {n}": _at(n, base64.urlsafe_b64encode) for n in range(3)},
     **{f"base64 in lines at {n}": _at(n, base64.encodebytes) for n in range(3)},

@@ -13,6 +13,9 @@ _LETTERS = {
 }  # fmt: skip
 _IN_SHELL = ("'\\''", "'\\\\''", "'\"'\"'", "'\\\"'\\\"'")
 _IN_HTML = {"&": ("amp",), "<": ("lt",), ">": ("gt",), '"': ("quot",), "'": ("#x27", "#39", "apos")}
+_IN_URL = ("%", "%25")  # escaped once, twice
+_BETWEEN = (b", ", b",", b" ", b"  ", b"\n", b"\n ", b"\n  ", b",\n", b",\n  ")  # numbers: of JSON, od, xxd -i
+_IN_A_ROW = 8  # numbers in one line at least
 _FIRST_TOO_LONG = 0x10000  # characters from here on are two of \uXXXX
 
 
@@ -34,7 +37,7 @@ def _escaped(char: str, plain: bytes) -> Iterator[bytes]:
     if char == "\n":
         yield b"\r\n"
     if char == " ":
-        yield b"+"
+        yield from (b"+", b"%2B", b"%2b")
     if char == "'":
         yield from (way.encode() for way in _IN_SHELL)
     for letter in _LETTERS.get(char, ""):
@@ -48,7 +51,7 @@ def _escaped(char: str, plain: bytes) -> Iterator[bytes]:
 
 def _in_digits(char: str, code: int, plain: bytes) -> Iterator[bytes]:
     for form in ("02x", "02X"):
-        yield "".join(f"%{byte:{form}}" for byte in plain).encode()
+        yield from ("".join(f"{before}{byte:{form}}" for byte in plain).encode() for before in _IN_URL)
         for many in _DEPTHS:
             escape = "\\" * many
             yield "".join(f"{escape}x{byte:{form}}" for byte in plain).encode()
@@ -75,11 +78,24 @@ def quoted(text: str) -> Iterator[bytes]:
     for form in ("02x", "02X"):
         for between in ("", " ", ":"):
             yield between.join(f"{byte:{form}}" for byte in data).encode()
-        for before in ("%", "\\x", "\\\\x"):
+        for before in (*_IN_URL, "\\x", "\\\\x"):
             yield "".join(f"{before}{byte:{form}}" for byte in data).encode()
         for before in ("\\u", "\\\\u"):
             units = (unit for char in text for unit in _units(char, ord(char)))
             yield "".join(f"{before}{unit:{form.replace('2', '4')}}" for unit in units).encode()
         yield "".join(f"&#x{ord(char):{form[-1]}};" for char in text).encode()
     yield "".join(f"&#{ord(char)};" for char in text).encode()
-    yield ", ".join(map(str, data)).encode()
+
+
+def numbered(data: bytes) -> Iterator[tuple[list[tuple[bytes, ...]], int, set[bytes]]]:
+    """As a list, or a table, of numbers: the pieces, and how the first so many of them are written."""
+    for form in (b"%d", b"0x%02x", b"0x%02X"):
+        numbers = [form % byte for byte in data]
+        row = numbers[:_IN_A_ROW]
+        rows = {b", ".join(row), b",".join(row)}
+        if form == b"%d":
+            rows |= {b" ".join(row), b" ".join(number.rjust(3) for number in row).lstrip()}
+        pieces: list[tuple[bytes, ...]] = [(numbers[0],)]
+        for number in numbers[1:]:
+            pieces += [_BETWEEN, (number,)]
+        yield pieces, 2 * len(row) - 1, rows

@@ -15,7 +15,7 @@ from functools import cache
 from itertools import product
 from typing import Any, NamedTuple
 
-from orchestrator.core.escapes import BREAKS, quoted, written
+from orchestrator.core.escapes import BREAKS, numbered, quoted, written
 
 MARK = b"***"
 SHORTEST = 4  # characters of what can be hidden: anything shorter stands everywhere
@@ -97,7 +97,7 @@ class Masker:
             for first in {piece[0] for piece in way.pieces[0]}:
                 self._beginnings.setdefault(first, []).append(way)
             for start, after, literal in places:
-                gate = next((mark for mark in _GATES if literal.startswith(mark)), b"")
+                gate = next((mark for mark in _GATES if mark in literal), b"")
                 self._anchors.setdefault(gate, []).append(Anchor(way, start, after, literal))
         for beginning in self._beginnings.values():
             beginning.sort(key=lambda way: -way.longest)
@@ -213,7 +213,7 @@ def _merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
 
 # ── the ways of writing one secret ─────────────────────────────────────────────────────────────────────────────
 
-_GATES = (b"%", b"\\", b"&")
+_GATES = (b"%25", b"%", b"\\\\", b"\\", b"&", b"0x")  # the first that a literal has
 _Ways = Iterator[tuple[list[tuple[bytes, ...]], list[tuple[int, int, bytes]]]]
 
 
@@ -230,11 +230,14 @@ def _ways_of(value: str) -> _Ways:
     for text in (value, *(line for line in lines if len(line) >= SHORTEST)):
         pieces = [written(char) for char in text]
         yield pieces, _anchors(pieces, (0, len(pieces)))
-    for pieces in _as_base64(value.encode("utf-8", "surrogateescape")):
+    data = value.encode("utf-8", "surrogateescape")
+    for pieces in _as_base64(data):
         middle = min(len(pieces) // 2, _LINE // 2)  # a line may end in the one part, or in the other
         yield pieces, _anchors(pieces, (0, middle), (middle, min(len(pieces), _LINE)))
     for literal in {*quoted(value)}:
         yield [(literal,)], [(0, 1, literal)]
+    for pieces, many, rows in numbered(data):
+        yield pieces, [(0, many, row) for row in rows]
 
 
 def _anchors(pieces: list[tuple[bytes, ...]], *parts: tuple[int, int]) -> list[tuple[int, int, bytes]]:
