@@ -21,6 +21,7 @@ from orchestrator.core.target import host_only
 TIMEOUT = 10.0  # seconds that a connection, or a part of an answer, may take
 WHOLE = 30.0  # and all of it
 _REDIRECTS = 3
+_PORTS = {"http": 80, "https": 443}
 _AGAIN = (408, 425, 429)  # and whatever is the server's fault
 _MOST_WAIT = 3600.0
 
@@ -114,10 +115,14 @@ def _redirected(url: str, error: urllib.error.HTTPError) -> str:
     target = error.headers.get("Location")
     if error.code not in (301, 302, 307, 308) or not target:
         return ""
-    here, there = urlsplit(url), urlsplit(urljoin(url, target))
+    try:
+        here, there = urlsplit(url), urlsplit(urljoin(url, target))
+        ports = here.port or _PORTS[here.scheme], there.port or _PORTS.get(there.scheme)
+    except ValueError:
+        raise Never(f"{host_only(url)}: it redirects to what is no address") from None
     if there.hostname != here.hostname or there.scheme not in ("https", here.scheme):
         raise Never(f"{host_only(url)}: it redirects to {there.scheme}://{there.hostname}: give that address")
-    if there.port != here.port and there.scheme == here.scheme:
+    if ports[0] != ports[1] and (here.scheme == there.scheme or ports != (80, 443)):
         raise Never(f"{host_only(url)}: it redirects to another port: give that address")
     return urlunsplit(SplitResult(there.scheme, _with_user(here, there), *there[2:]))
 

@@ -89,6 +89,8 @@ def test_a_redirect_is_followed_on_the_same_host_and_with_the_message(server: Se
     [
         ("http://elsewhere.example/x", "it redirects to http://elsewhere.example: give that address"),
         ("http://127.0.0.1:1/x", "it redirects to another port"),
+        ("https://127.0.0.1:1/x", "it redirects to another port"),
+        ("http://127.0.0.1:99999/x", "it redirects to what is no address"),
         ("//elsewhere.example/x", "it redirects to http://elsewhere.example"),
         ("ftp://127.0.0.1/x", "it redirects to ftp://127.0.0.1"),
         ("/hook", "it redirects again and again"),
