@@ -71,7 +71,9 @@ cd "$folder" || { say "$folder cannot be entered, so nobody starts what is due";
 [ -e "$name.json" ] || exit 0
 umask 077
 now=$(date +%s)
-said=$(cat "$name.said" 2>/dev/null); case $said in '' | *[!0-9]*) said=0 ;; esac
+said= tried=
+read -r said tried 2>/dev/null <"$name.said"
+case $said in '' | *[!0-9]*) said=0 ;; esac
 [ "$said" -le "$now" ] || said=0  # the clock was wrong then, and has been set back
 last= missed=0 count=0
 while read -r by; do
@@ -92,37 +94,48 @@ else
   what="nobody started what was due at $when"
   [ "$count" -gt 1 ] && what="$what, and $((count - 1)) before it"
 fi
+keep() { printf '%s\\n' "$1" >".$name.said.new" && mv ".$name.said.new" "$name.said"; }
+[ "$tried" = "$missed" ] && exec >/dev/null 2>&1  # cron has mailed it
 say "$what"
-printf '%s\\n' "$missed" >".$name.said.new" && mv ".$name.said.new" "$name.said"
+keep "$said $missed"  # nobody was told yet: that is for the next look, if we come to no end
 """
 _TELL = """\
 limited=; command -v timeout >/dev/null 2>&1 && limited='timeout 120'
 # shellcheck disable=SC2086  # two words, or none
-if [ "$due" != unknown ] && $limited {notify} </dev/null >/dev/null 2>&1; then exit 1; fi
+if [ "$due" != unknown ] && $limited {notify} </dev/null >/dev/null 2>&1; then keep "$missed"; exit 1; fi
 """
 _POST = """\
 body={body}
 body=$(printf '%s' "$body" | sed "s/@DUE@/$due/g")
 post() {{
   if command -v curl >/dev/null 2>&1; then  # the address is no argument: whoever lists processes would see it
-    printf 'url = "%s"\\n' "$1" |
-      curl -fsS -m 30 --retry 5 --retry-connrefused -o /dev/null -H 'Content-Type: application/json' \\
-        --data "$body" -K -
+    code=$(printf 'url = "%s"\\n' "$1" |
+      curl -fsS -m 30 --retry 5 --retry-connrefused -o /dev/null -w '%{{http_code}}' -K - \\
+        -H 'Content-Type: application/json' --data "$body")
+    case $code in 2??) ;; *) return 1 ;; esac  # a redirect is followed by neither
   elif command -v wget >/dev/null 2>&1; then
     printf '%s\\n' "$1" |
-      wget -q -T 30 -t 1 -O /dev/null --header='Content-Type: application/json' --post-data="$body" -i -
+      wget -q -T 30 -t 1 --max-redirect=0 -O /dev/null --header='Content-Type: application/json' \\
+        --post-data="$body" -i -
   else
     say 'neither curl nor wget is there to tell it to anybody'
+    return 1
   fi
 }}
-for url in {urls}; do post "$url" || say 'and a target of [notify] could not be told so'; done
+told=
+for url in {urls}; do
+  if post "$url"; then told=1; else say 'and a target of [notify] could not be told so'; fi
+done
+[ "$told" ] || exit 1
 """
 
 
 def watch_script(
     root: Path, schedule: Schedule, environ: Mapping[str, str], targets: Iterable[Target]
 ) -> str:  # fmt: skip
-    """Each instant is said once; to those who are told in [notify] by orch, and if that fails from here."""
+    """Each instant is said once; to those who are told in [notify] by orch, and if that fails from here, until it is
+    heard: cron's mail, which few read, counts only where nobody else is to be told."""
+    targets = [one for one in targets if MISSED in one.events and not one.ping]
     notify = [*orch(), "notify", "missed", schedule.name]
     urls = [_q(one.url) for one in targets if is_plain(one)]
     tell = _TELL.format(notify=f'{shlex.join(notify)} "$due" --project {_q(root)}')
@@ -132,12 +145,14 @@ def watch_script(
         "due": "@DUE@", "text": text,
     }  # fmt: skip
     post = _POST.format(body=_q(json.dumps(body)), urls=" ".join(urls)) if urls else ""
+    if targets and not urls:
+        post = '[ "$due" = unknown ] || exit 1\n'
     lines = [
         *_head(f"says so when schedule {schedule.name} ({plain(schedule.at)}) was not started"),
         *_exports(environ),
         f"name={_q(schedule.name)} project={_q(root)} folder={_q(folder_of(root))} grace={int(schedule.watch)}",
     ]
-    return "\n".join(lines) + f"\n{_WATCH}{tell}{post}exit 1\n"
+    return "\n".join(lines) + f'\n{_WATCH}{tell}{post}keep "$missed"\nexit 1\n'
 
 
 def is_plain(target: Target) -> bool:

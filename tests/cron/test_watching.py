@@ -74,7 +74,7 @@ class Watched:
             timeout=60,
             check=False,
         )
-        assert done.stderr == "" and done.returncode == (1 if done.stdout else 0), done
+        assert done.stderr == "" and (done.returncode == 1 or not done.stdout), done
         return done.stdout
 
 
@@ -153,7 +153,8 @@ class Hook(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.got.append((self.path, self.headers["Content-Type"], json.loads(body)))
-        self.send_response(204)
+        self.send_response(307 if self.path == "/away" else 204)
+        self.send_header("Location", "/there")
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
@@ -205,6 +206,18 @@ def test_where_orch_is_broken_each_plain_webhook_is_told_by_the_shell(
         )
 
 
+@pytest.mark.parametrize("program", [name for name in ("curl", "wget") if shutil.which(name)])
+def test_who_redirects_has_not_heard_it_and_nobody_else_does(watched: Watched, hook: str, program: str) -> None:
+    for name in ("sh", "date", "sed", "mv", "cat", program):
+        os.symlink(shutil.which(name) or "", watched.bin / name)
+    watched.write(Target(url=f"{hook}/away"))
+    script = scripts.script_of(watched.root, "night", scripts.WATCH)
+    script.write_text(script.read_text().replace(":/usr/bin:/bin", ""))
+    watched.by(-60)
+    assert "could not be told so" in watched.look()
+    assert [path for path, _, _ in Hook.got] == ["/away"]
+
+
 def test_where_nobody_can_be_told_that_is_said(watched: Watched) -> None:
     for name in ("sh", "date", "cat", "sed", "mv"):
         os.symlink(shutil.which(name) or "", watched.bin / name)
@@ -213,3 +226,26 @@ def test_where_nobody_can_be_told_that_is_said(watched: Watched) -> None:
     script.write_text(script.read_text().replace(":/usr/bin:/bin", ""))
     watched.by(-60)
     assert "neither curl nor wget is there" in watched.look()
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_what_nobody_could_be_told_is_told_at_a_later_look_and_said_once(tmp_path: Path, hook: str, shell: str) -> None:
+    watched = Watched(tmp_path / "p", shell)
+    watched.write(Target(url="http://127.0.0.1:9/"))
+    script = scripts.script_of(watched.root, "night", scripts.WATCH)
+    script.write_text(script.read_text().replace("-fsS -m 30 --retry 5 --retry-connrefused", "-fs"))
+    (by,) = watched.by(-60)
+    assert "could not be told so" in watched.look()
+    assert watched.look() == "" and len(watched.asked) == 2, "it is tried again, and cron mails it once"
+    script.write_text(script.read_text().replace("http://127.0.0.1:9/", f"{hook}/ops"))
+    assert watched.look() == "" and [body["due"] for _, _, body in Hook.got] == [str(by - GRACE)]
+    assert watched.look() == "" and (len(watched.asked), len(Hook.got)) == (3, 1), "it is told now"
+
+
+def test_whom_only_orch_can_tell_is_told_when_it_is_well_again(watched: Watched) -> None:
+    watched.write(Target(secret="hook"))
+    watched.by(-60)
+    assert watched.look() != "" and watched.look() == ""
+    watched.orch("exit 0")
+    assert watched.look() == "" and watched.look() == ""
+    assert len(watched.asked) == 3
