@@ -83,7 +83,8 @@ def _chosen(settings: Settings, name: str | None) -> list[str]:
     if name is not None and name not in known:
         near = nearest(name, known)
         meant = f"did you mean {near}? " if near else ""
-        raise UsageError(f"there is no target {name}", f"{meant}there is {', '.join(known)}")
+        there = "there is" if len(known) == 1 else "there are"
+        raise UsageError(f"there is no target {name}", f"{meant}{there} {', '.join(known)}")
     return known if name is None else [name]
 
 

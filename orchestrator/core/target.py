@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from string import Formatter
 from typing import Any
+from urllib.parse import quote, urlsplit
 
 from orchestrator.core.names import nearest
 from orchestrator.core.outward import Target
@@ -28,6 +29,8 @@ def faults(given: Mapping[str, Any], secrets: Collection[str]) -> Iterator[tuple
     for name in ("url", "ping"):
         if name in given and not re.match(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s/]", given[name]):
             yield name, 'is no URL: write "https://..."'
+        elif name in given and is_plain(given[name]) and (fault := fault_of_address(given[name])):
+            yield name, fault
     if not re.match(r"https?://", given.get("ping", "http://")):
         yield "ping", 'takes an address that begins with "https://" or "http://"'
     if "secret" in given and given["secret"] not in secrets:
@@ -42,6 +45,26 @@ def faults(given: Mapping[str, Any], secrets: Collection[str]) -> Iterator[tuple
             yield "quiet", str(error)
     elif "tz" in given:
         yield "tz", "has no meaning without quiet"
+
+
+def fault_of_address(url: str) -> str:
+    """Why nobody can be called there; empty: somebody may be."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "its host is none: one of IPv6 stands in brackets, [::1]"
+    try:
+        is_port = parts.port != 0
+    except ValueError:
+        is_port = False
+    if not is_port:
+        return "its port is none: a number from 1 to 65535"
+    if not parts.hostname:
+        return "it names no host"
+    for char in url:
+        if not char.isprintable() or char == " " or (not char.isascii() and char not in parts.netloc):
+            return f"it has {'a blank' if char.isspace() else repr(char)} in it: write {quote(char)}"
+    return ""
 
 
 def _fault_of_template(template: str) -> str:

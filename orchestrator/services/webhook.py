@@ -16,7 +16,7 @@ from urllib.parse import SplitResult, unquote, urljoin, urlsplit, urlunsplit
 
 from orchestrator import clock
 from orchestrator.core.names import readable
-from orchestrator.core.target import host_only
+from orchestrator.core.target import fault_of_address, host_only
 
 TIMEOUT = 10.0  # seconds that a connection, or a part of an answer, may take
 WHOLE = 30.0  # and all of it
@@ -97,6 +97,8 @@ def _opener() -> urllib.request.OpenerDirector:
 
 def _request(url: str, data: bytes, headers: Mapping[str, str]) -> urllib.request.Request:
     """A user and a password in the address go where HTTP wants them."""
+    if fault := fault_of_address(url):  # of a secret nobody could know before
+        raise Never(f"{host_only(url)}: this is no address that can be called: {fault}")
     try:
         parts = urlsplit(url)
         host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or ""

@@ -148,7 +148,17 @@ def test_what_did_not_arrive_is_said_and_exits_with_1(project: Project, server: 
     ("settings", "words", "said"),
     [
         ("", (), "orch: nobody is to be told anything\n"),
-        ('[notify.ops]\nurl = "http://x"\n', ("opps",), "orch: there is no target opps\n  did you mean ops?"),
+        (
+            '[notify.ops]\nurl = "http://x"\n',
+            ("opps",),
+            "orch: there is no target opps\n  did you mean ops? there is ops",
+        ),
+        (
+            '[notify.ops]\nurl = "http://x"\n[notify.all]\nurl = "http://x"\n',
+            ("nope",),
+            "orch: there is no target nope\n  there are ops, all\n",
+        ),
+        ('[notify.ops]\nurl = "http://127.0.0.1:99999/x"\n', (), "orch.toml:5: notify.ops.url: its port is none: a"),
         ('[notify.ops]\nurl = "x"\n', (), "orch.toml:5: notify.ops.url: is no URL: write"),
         ('[notify.ops]\nurl = "http://x"\nquiet = "night"\n', (), "notify.ops.quiet: 'night' are no quiet hours"),
         ('[notify.ops]\nurl = "http://x"\nquiet = "22:00-07:00"\ntz = "Berlin"\n', (), "there is no time zone Berlin"),
