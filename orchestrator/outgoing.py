@@ -12,6 +12,7 @@ from orchestrator.core.events import Event
 from orchestrator.core.state import State
 from orchestrator.errors import OrchError
 from orchestrator.ports import Watcher
+from orchestrator.secret import for_sender
 from orchestrator.services.outbox import Outbox
 from orchestrator.store.reading import read_lines
 from orchestrator.supervisor import SUPERVISOR
@@ -38,7 +39,7 @@ class Outgoing:
         self._wakes_at = clock.ticking() + WAKES_EVERY
         told = root / "system" / "outbox" / "told.json"
         if settings.notify:
-            self._outbox = Outbox(root, record)
+            self._outbox = Outbox(root, record, for_sender(settings.secrets, settings.notify, os.environ))
             self._notify = Notify(told, self._outbox, settings.notify, position, record)
         elif told.exists():  # who is told again some day is told from then on
             self._guarded(told.unlink)

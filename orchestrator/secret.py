@@ -14,7 +14,7 @@ from pathlib import Path
 from orchestrator import clock, disk, process
 from orchestrator.core.masking import SHORTEST, Masker
 from orchestrator.core.names import cut, readable, span
-from orchestrator.core.outward import SecretSource
+from orchestrator.core.outward import SecretSource, Target
 from orchestrator.errors import SettingsError
 
 DEADLINE = 30.0
@@ -65,6 +65,18 @@ def without_sources(sources: Mapping[str, SecretSource], environ: Mapping[str, s
     """The environment that others get: those variables are left out that secrets come from."""
     names = {source.env for source in sources.values() if source.env}
     return {name: value for name, value in environ.items() if name not in names}
+
+
+def for_sender(
+    sources: Mapping[str, SecretSource], targets: Mapping[str, Target], environ: Mapping[str, str]
+) -> dict[str, str]:
+    """What the sender gets, which may stay for hours: none of these variables but those that it has an address from.
+    A command that prints one has all, as always: nobody knows what it needs."""
+    used = [sources[target.secret] for target in targets.values() if target.secret in sources]
+    if any(source.command for source in used):
+        return dict(environ)
+    wanted = {source.env for source in used}
+    return without_sources({name: one for name, one in sources.items() if one.env not in wanted}, environ)
 
 
 def variable_of(name: str, source: SecretSource) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import clock
+from orchestrator import clock, process
 from orchestrator.config import settings
 from orchestrator.core.names import iso
 from orchestrator.core.telling import Message
@@ -30,3 +30,16 @@ def test_a_message_for_another_day_finds_a_sender_although_nothing_else_happens(
     outbox.drop(None)
     ticking[0] += WAKES_EVERY
     assert outgoing.tend() == WAKES_EVERY and len(woken) == 4, "where nothing waits nobody is woken"
+
+
+def test_the_sender_has_no_secret_that_is_not_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKEN", "c4n4ry")
+    seen = list[dict[str, str]]()
+    monkeypatch.setattr(process, "spawn_detached", lambda argv, **how: seen.append(how["env"]) or 2**22)
+    (tmp_path / "orch.toml").write_text(
+        '[secrets]\ntoken = { env = "TOKEN" }\n[notify.ops]\nurl = "http://127.0.0.1:1/"\n'
+    )
+    outgoing = Outgoing(tmp_path, settings(tmp_path, {}, {}), lambda: 0, print)
+    outgoing._outbox.put("ops", Message("a", "failed", "it failed", iso(clock.now())))
+    outgoing._outbox.wake()
+    assert "PATH" in seen[0] and "TOKEN" not in seen[0]

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator import secret
-from orchestrator.core.outward import SecretSource
+from orchestrator.core.outward import SecretSource, Target
 from orchestrator.errors import SettingsError
-from orchestrator.secret import resolve, resolve_all, without_sources
+from orchestrator.secret import for_sender, resolve, resolve_all, without_sources
 
 CANARY = "c4n4ry-Zq9#w'7"
 
@@ -119,3 +119,13 @@ def test_all_that_is_missing_is_said_at_once(tmp_path: Path) -> None:
 def test_others_do_not_get_the_variables_that_secrets_come_from() -> None:
     sources = {"a": SecretSource(env="A"), "b": SecretSource(file="B")}
     assert without_sources(sources, {"A": CANARY, "B": "1", "C": "2"}) == {"B": "1", "C": "2"}
+
+
+def test_the_sender_gets_those_variables_only_that_an_address_comes_from() -> None:
+    sources = {"a": SecretSource(env="A"), "b": SecretSource(env="B"), "again": SecretSource(env="B")}
+    environ = {"A": CANARY, "B": "http://x", "C": "2"}
+    assert for_sender(sources, {"ops": Target(secret="b"), "all": Target(url="http://x")}, environ) == {
+        "B": "http://x", "C": "2"
+    }  # fmt: skip
+    sources["c"] = SecretSource(command="a program that reads $A")
+    assert for_sender(sources, {"ops": Target(secret="c")}, environ) == environ

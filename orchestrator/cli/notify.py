@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from typing import Annotated, Any
 
@@ -26,6 +27,7 @@ from orchestrator.core.outward import MISSED, Target
 from orchestrator.core.target import host_only
 from orchestrator.core.telling import ENDED_WELL, TEST, Message, missed
 from orchestrator.errors import UsageError
+from orchestrator.secret import for_sender
 from orchestrator.services.extras import lacking
 from orchestrator.services.outbox import Letter, Outbox, fares
 from orchestrator.services.sending import send
@@ -148,7 +150,7 @@ def say_missed(
     """For the second entry of cron: say, once, that a start did not happen. Takes no lock."""
     root = root_of(project)
     settings = settings_of(root)
-    outbox = Outbox(root, tell)
+    outbox = Outbox(root, tell, for_sender(settings.secrets, settings.notify, os.environ))
     told = [name for name, target in settings.notify.items() if not target.ping and MISSED in target.events]
     for name in told:
         outbox.put(name, missed(schedule, due, clock.now()))

@@ -11,7 +11,7 @@ import fcntl
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -67,8 +67,12 @@ class Undelivered(Value):
 
 
 class Outbox:
-    def __init__(self, root: Path, complain: Callable[[str], None] = lambda text: None) -> None:
-        self._root, self._complain = root, complain
+    def __init__(
+        self, root: Path, complain: Callable[[str], None] = lambda text: None,
+        environ: Mapping[str, str] = os.environ,
+    ) -> None:  # fmt: skip
+        """`environ`: of a sender that is started here."""
+        self._root, self._complain, self._environ = root, complain, environ
         self.folder = root / "system" / "outbox"
         self._waiting, self._refused = self.folder / "waiting", self.folder / "refused"
         self._senders: list[int] = []
@@ -201,7 +205,7 @@ class Outbox:
         os.close(lock)
         logs = self._root / "system" / "logs"
         argv = [sys.executable, "-P", _SENDER, "--project", str(self._root)]
-        environ = {name: value for name, value in os.environ.items() if name not in _NOT_ITS_OWN}
+        environ = {name: value for name, value in self._environ.items() if name not in _NOT_ITS_OWN}
         try:
             disk.make_folder(logs)
             log = logs / "notify.log"
