@@ -51,7 +51,7 @@ def findings(root: Path, environ: Mapping[str, str]) -> Iterator[Finding]:
         yield from _of_the_run(look)
         yield from _of_schedules(root, look)
         yield from _of_agents(root, look, found)
-    yield from _of_notes(system)
+    yield from _of_notes(system, found)
     yield from _of_the_host(system)
 
 
@@ -157,15 +157,18 @@ def _overdue(root: Path, look: Look, found: Settings) -> list[int]:
     return late
 
 
-def _of_notes(system: Path) -> Iterator[Finding]:
+def _of_notes(system: Path, found: Settings | None) -> Iterator[Finding]:
     """What people should have been told."""
-    untold = undelivered(system)
-    why = f": {untold.last_error}" if untold.last_error else ""
+    untold = undelivered(system, None if found is None else found.notify)
     if untold.waiting and untold.oldest_seconds > UNTOLD:
+        why = f": {untold.last_error}" if untold.last_error else ""
         what = f"{_messages(untold.waiting)} for {span(untold.oldest_seconds)}{why}"
         yield Finding(SERVICES, 10, f"undelivered: {what}", "`orch notify test` tries each target now")
+    remedy = "`orch notify list` shows them, `orch notify drop` does away with them"
+    if untold.stray:
+        yield Finding(SERVICES, 5, f"undelivered: {untold.told_of_stray}", remedy)
     if untold.refused:
-        remedy = "`orch notify list` shows them, `orch notify drop` does away with them"
+        why = f": {untold.last_refusal}" if untold.last_refusal else ""
         yield Finding(SERVICES, 5, f"{_messages(untold.refused)} put aside{why}", remedy)
 
 

@@ -25,7 +25,7 @@ WAKES_EVERY = 1800.0  # what is due only in days is left lying by a sender, and 
 def linger(root: Path, settings: Settings) -> None:
     """Where all ends with us (a service, a container), the sender has a moment; elsewhere it goes on alone."""
     if settings.notify and (SUPERVISOR.is_there or os.getpid() == 1):
-        Outbox(root).settle(LAST_WORDS)
+        Outbox(root).settle(LAST_WORDS, settings.notify)
 
 
 class Outgoing:
@@ -34,7 +34,7 @@ class Outgoing:
     def __init__(
         self, root: Path, settings: Settings, position: Callable[[], int], record: Callable[[str], None]
     ) -> None:
-        self._root, self._record = root, record
+        self._root, self._record, self._targets = root, record, settings.notify
         self._notify: Notify | None = None
         self._wakes_at = clock.ticking() + WAKES_EVERY
         told = root / "system" / "outbox" / "told.json"
@@ -49,6 +49,7 @@ class Outgoing:
         return [self._notify] if self._notify is not None else []
 
     def begin(self, state: State) -> None:
+        self._guarded(lambda: Outbox(self._root).expire_strays(self._targets))
         if self._notify is not None:
             notify = self._notify
             self._guarded(lambda: notify.begin(self._past, state))

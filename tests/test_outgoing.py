@@ -9,6 +9,7 @@ import pytest
 from orchestrator import clock, process
 from orchestrator.config import settings
 from orchestrator.core.names import iso
+from orchestrator.core.state import State
 from orchestrator.core.telling import Message
 from orchestrator.outgoing import WAKES_EVERY, Outgoing
 from orchestrator.services.outbox import Outbox
@@ -43,3 +44,10 @@ def test_the_sender_has_no_secret_that_is_not_its_own(tmp_path: Path, monkeypatc
     outgoing._outbox.put("ops", Message("a", "failed", "it failed", iso(clock.now())))
     outgoing._outbox.wake()
     assert "PATH" in seen[0] and "TOKEN" not in seen[0]
+
+
+def test_what_is_for_nobody_any_more_expires_though_nobody_sends_it(tmp_path: Path) -> None:
+    outbox, long_ago = Outbox(tmp_path), clock.now() - 8 * 86400
+    outbox.put("old", Message("a", "failed", "it failed", iso(long_ago)))
+    Outgoing(tmp_path, settings(tmp_path, {}, {}), lambda: 0, print).begin(State())
+    assert not outbox.waits() and [letter.message.id for letter in outbox.refused()] == ["a"]

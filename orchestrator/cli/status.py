@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from functools import partial
 from typing import Annotated, Any
@@ -12,12 +13,13 @@ from orchestrator import clock, process
 from orchestrator.cli.frame import JsonOption, ProjectOption, root_of, show, show_json, tell
 from orchestrator.cli.terminal import cells, fitted
 from orchestrator.cli.watching import watch
+from orchestrator.config import settings
 from orchestrator.core import events as ev
 from orchestrator.core.gate import ways
 from orchestrator.core.names import epoch, span
 from orchestrator.core.phase import PhaseState
 from orchestrator.core.table import COMPLETED, IN_PROGRESS
-from orchestrator.errors import UsageError
+from orchestrator.errors import SettingsError, UsageError
 from orchestrator.look import Look
 from orchestrator.services.outbox import Undelivered, undelivered
 from orchestrator.watch.words import printable
@@ -82,7 +84,7 @@ def document(look: Look) -> dict[str, Any]:
         "progress": {"done": done, "total": total, "percent": round(100 * done / total, 1) if total else 0.0,
                      "eta_seconds": _eta_document(look)},
         "phases": [_phase_document(look, number, tokens.get(number)) for number, _ in planned],
-        "notifications": undelivered(look.system).as_document(),
+        "notifications": _undelivered(look).as_document(),
         "recovery": [event.as_dict() for event in look.recovery.events],
         "notices": look.notices,
     }  # fmt: skip
@@ -136,7 +138,7 @@ def _remarks(look: Look) -> list[str]:
         remarks.append(f"paused {run.paused}, at {run.paused_at}; nothing new starts before `orch resume`")
     if look.run_state == "detached":
         remarks.append("the orchestrator is gone, its agent works on: `orch run` takes over, `orch cancel` ends it")
-    if untold := _untold(undelivered(look.system)):
+    if untold := _untold(_undelivered(look)):
         remarks.append(untold)
     many = len({event.number for event in look.recovery.events if isinstance(event, ev.PhaseEvent)})
     if many:
@@ -145,16 +147,30 @@ def _remarks(look: Look) -> list[str]:
     return remarks
 
 
+def _undelivered(look: Look) -> Undelivered:
+    try:
+        return undelivered(look.system, settings(look.system.parent, {}, os.environ).notify)
+    except SettingsError:
+        return undelivered(look.system)
+
+
 def _untold(found: Undelivered) -> str:
-    """What waits for longer than a moment, or was refused."""
+    """What waits for longer than a moment, or was refused, or is for nobody."""
     parts = list[str]()
     if found.waiting and (found.last_error or found.oldest_seconds > AT_ONCE):
         what = "1 message waits" if found.waiting == 1 else f"{found.waiting} messages wait"
-        parts.append(f"{what} to be told, the oldest for {span(found.oldest_seconds)}")
+        parts.append(f"{what} to be told, the oldest for {span(found.oldest_seconds)}{_why(found.last_error)}")
     if found.refused:
-        parts.append("1 message was refused" if found.refused == 1 else f"{found.refused} messages were refused")
-    error = f" ({printable(found.last_error)})" if found.last_error else ""
-    return f"{'; '.join(parts)}{error}: `orch notify list`" if parts else ""
+        what = "1 message was refused" if found.refused == 1 else f"{found.refused} messages were refused"
+        parts.append(what + _why(found.last_refusal))
+    if found.stray:
+        parts.append(found.told_of_stray)
+    drop = ", `orch notify drop`" if found.stray else ""
+    return f"{'; '.join(parts)}: `orch notify list`{drop}" if parts else ""
+
+
+def _why(reason: str) -> str:
+    return f" ({printable(reason)})" if reason else ""
 
 
 def _phases(look: Look, most: int, widest: int, *, fills: bool) -> list[str]:

@@ -11,7 +11,7 @@ import fcntl
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +25,7 @@ from orchestrator.core.value import Value
 
 MOST = 1000  # messages that wait for one target
 AT_ONCE = 100  # of the oldest are given up where there are more
+KEPT = 7 * 86400.0  # seconds that a message waits, and then nobody needs it any more
 MOST_REFUSED = 100
 MOST_REMEMBERED = 200  # of what is told once, whoever notices it
 LATER = "later-"
@@ -59,11 +60,21 @@ class Undelivered(Value):
     waiting: int = 0
     oldest_seconds: float = 0.0
     refused: int = 0
-    last_error: str = ""
+    last_error: str = ""  # with one that waits
+    last_refusal: str = ""
     held: int = 0  # until quiet hours end: nothing is wrong with these
+    stray: tuple[tuple[str, int], ...] = ()  # for targets that are not in the settings any more, how many
 
     def as_document(self) -> dict[str, Any]:
-        return {**self.__dict__, "last_error": self.last_error or None}
+        nothing = {name: getattr(self, name) or None for name in ("last_error", "last_refusal")}
+        return {**self.__dict__, **nothing, "stray": dict(self.stray)}
+
+    @property
+    def told_of_stray(self) -> str:
+        """Empty if there is none."""
+        many, names = sum(many for _, many in self.stray), ", ".join(name for name, _ in self.stray)
+        message, target = "message" if many == 1 else "messages", "target" if len(self.stray) == 1 else "targets"
+        return f"{many} {message} for {names}, no {target} of the settings any more" if many else ""
 
 
 class Outbox:
@@ -186,6 +197,13 @@ class Outbox:
         for name in _names(self._refused)[:-MOST_REFUSED]:
             disk.remove(self._refused / name)
 
+    def expire_strays(self, targets: Collection[str]) -> None:
+        """What no sender looks at: those that it was for are not told anything any more."""
+        for target in self.targets():
+            for letter in [] if target in targets else [*self.letters(target)]:
+                if clock.now() - letter.since > KEPT:
+                    self.refuse(letter, f"there has been no target {target} for {KEPT / 86400:.0f} days")
+
     def drop(self, ident: str | None) -> int:
         """A person does not want it told any more; None: all. How many that were."""
         found = [letter for target in self.targets() for letter in self.letters(target)] + self.refused()
@@ -213,10 +231,10 @@ class Outbox:
         except OSError as error:
             self._complain(f"notify: no sender could be started: {error.strerror}; what waits is sent by the next run")
 
-    def settle(self, seconds: float) -> None:
+    def settle(self, seconds: float, targets: Collection[str]) -> None:
         """Until all that can be sent now is sent, but no longer than that."""
         until = clock.ticking() + seconds
-        while clock.ticking() < until and undelivered(self.folder.parent).waiting:
+        while clock.ticking() < until and undelivered(self.folder.parent, targets).waiting:
             clock.pause(0.05)
 
 
@@ -265,13 +283,18 @@ def take_turn(folder: Path) -> int | None:
     return fd
 
 
-def undelivered(system: Path) -> Undelivered:
-    """A listing, and what the sender says of itself: no lock, and nothing is read that grows."""
+def undelivered(system: Path, targets: Collection[str] | None = None) -> Undelivered:
+    """A listing, and what the sender says of itself: no lock, and nothing is read that grows. Without `targets`, those
+    of the settings, none is stray."""
     outbox, now = Outbox(system.parent), clock.now()
     told = fares(system)
-    waiting, held, oldest, errors = 0, 0, now, list[str]()
+    waiting, held, oldest, errors, stray = 0, 0, now, list[str](), list[tuple[str, int]]()
     for target in outbox.targets():
-        there = [name for name in names(system / "outbox" / "waiting" / target) if not _is_later(name, now)]
+        there = names(system / "outbox" / "waiting" / target)
+        if targets is not None and target not in targets:
+            stray += [(target, len(there))] if there else []
+            continue
+        there = [name for name in there if not _is_later(name, now)]
         fare = told.get(target, {})
         if fare.get("held_until") and epoch(fare["held_until"]) > now:
             held += len(there)
@@ -281,10 +304,10 @@ def undelivered(system: Path) -> Undelivered:
         if there and fare.get("error"):
             errors.append(f"{target}: {fare['error']}")
     refused = len(_names(system / "outbox" / "refused"))
-    if not errors and refused:
-        last = outbox.refused()[-1:]
-        errors = [f"{letter.target}: {letter.reason}" for letter in last]
-    return Undelivered(waiting, round(max(0.0, now - oldest), 3), refused, "; ".join(errors), held)
+    last = max(outbox.refused() if refused else [], key=lambda letter: letter.path.name.partition(".")[2], default=None)
+    refusal = f"{last.target}: {last.reason}" if last else ""
+    age = round(max(0.0, now - oldest), 3)
+    return Undelivered(waiting, age, refused, "; ".join(errors), refusal, held, tuple(stray))
 
 
 def fares(system: Path) -> dict[str, dict[str, Any]]:

@@ -21,14 +21,13 @@ from orchestrator.config import Settings, settings
 from orchestrator.core.names import iso
 from orchestrator.core.outward import Target
 from orchestrator.errors import OrchError, SettingsError
-from orchestrator.services.outbox import Letter, Outbox, is_ping, names, take_turn
+from orchestrator.services.outbox import KEPT, Letter, Outbox, is_ping, names, take_turn
 from orchestrator.services.sending import quiet_until, send
 from orchestrator.services.webhook import Never, NotNow
 
 LOOK_EVERY = 0.5
 WALL_EVERY = 60.0  # a clock on the wall may be set
 PATIENCE = 6 * 3600.0  # of nothing but failure
-KEPT = 7 * 86400.0  # a message waits so long, and then nobody needs it any more
 FAR = 86400.0  # what is not due for so long is left to another sender
 FIRST, LONGEST = 1.0, 300.0  # seconds between two tries
 MOST_LOG = 1024 * 1024
@@ -99,7 +98,7 @@ class Carrier(Thread):
         except Never as fault:
             self._sender.note(f"{self.name}: {letter.message.id} is refused: {fault}")
             self._outbox.refuse(letter, str(fault))
-            self._sender.fares.say(self.name, error=str(fault))
+            self._sender.fares.say(self.name)  # nothing is known of those that wait
             return
         except NotNow as fault:
             self._sender.note(f"{self.name}: nothing but failure for too long, given up for now: {fault}")

@@ -53,7 +53,8 @@ def test_ten_failures_and_a_success_are_two_messages_to_a_server_that_is_down_ha
     everything = b"".join(path.read_bytes() for path in project.system.rglob("*") if path.is_file())
     assert b"SECRET" not in everything
     assert project.status()["notifications"] == {
-        "waiting": 0, "oldest_seconds": 0.0, "refused": 0, "last_error": None, "held": 0,
+        "waiting": 0, "oldest_seconds": 0.0, "refused": 0, "last_error": None, "last_refusal": None, "held": 0,
+        "stray": {},
     }  # fmt: skip
 
 
@@ -187,7 +188,11 @@ def test_without_apprise_its_addresses_are_refused(monkeypatch: pytest.MonkeyPat
 # ---- list, drop, status
 
 
+OPS = FAST + '[notify.ops]\nurl = "http://127.0.0.1:9/x"\n'
+
+
 def kept(project: Project, *idents: str) -> Outbox:
+    project.settings(OPS)
     outbox = Outbox(project.root)
     for ident in idents:
         outbox.put("ops", message(ident))
@@ -224,9 +229,22 @@ def test_status_says_what_could_not_be_delivered(project: Project) -> None:
     outbox.refuse(first, "HTTP 404")
     line = next(line for line in project.orch("status").out.splitlines() if "orch notify list" in line)
     assert line.startswith("1 message waits to be told, the oldest for ")
-    assert line.endswith("; 1 message was refused (ops: HTTP 503): `orch notify list`")
+    assert line.endswith(" (ops: HTTP 503); 1 message was refused (ops: HTTP 404): `orch notify list`")
     notes = project.status()["notifications"]
     assert (notes["waiting"], notes["refused"], notes["last_error"]) == (1, 1, "ops: HTTP 503")
+
+
+def test_status_and_health_name_a_target_that_is_gone(project: Project) -> None:
+    kept(project, "a", "b")
+    project.settings(FAST)
+    project.commands({"number": 1, "name": "one", "run": "true"})
+    told = "2 messages for ops, no target of the settings any more"
+    assert f"{told}: `orch notify list`, `orch notify drop`" in project.orch("status").out
+    assert project.status()["notifications"]["stray"] == {"ops": 2}
+    ended = project.orch("health")
+    assert ended.code == 1 and f"services -5: undelivered: {told}\n" in ended.out and "notify drop" in ended.out
+    assert project.orch("notify", "drop", "--all").code == 0
+    assert "undelivered" not in project.orch("health").out
 
 
 def test_fsck_knows_the_outbox(project: Project, server: Server) -> None:

@@ -124,7 +124,8 @@ def test_a_person_may_drop_one_or_all(outbox: Outbox) -> None:
 def test_a_listing_says_what_is_undelivered(outbox: Outbox) -> None:
     system = outbox.folder.parent
     assert undelivered(system).as_document() == {
-        "waiting": 0, "oldest_seconds": 0.0, "refused": 0, "last_error": None, "held": 0,
+        "waiting": 0, "oldest_seconds": 0.0, "refused": 0, "last_error": None, "last_refusal": None, "held": 0,
+        "stray": {},
     }  # fmt: skip
     outbox.put("ops", message("a"))
     outbox.put("asleep", message("b"))
@@ -136,7 +137,32 @@ def test_a_listing_says_what_is_undelivered(outbox: Outbox) -> None:
     assert 0 <= found.oldest_seconds < 60
     outbox.refuse(only(outbox, "a"), "HTTP 404")
     found = undelivered(system)
-    assert (found.waiting, found.refused, found.last_error) == (0, 1, "ops: HTTP 404")
+    assert (found.waiting, found.refused, found.last_error, found.last_refusal) == (0, 1, "", "ops: HTTP 404")
+    outbox.put("ops", message("d"))
+    found = undelivered(system)
+    assert (found.last_error, found.last_refusal) == ("ops: HTTP 503", "ops: HTTP 404"), "each has its own reason"
+
+
+def test_what_is_for_a_target_that_is_gone_is_counted_apart_and_expires(
+    outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for target, ident in (("ops", "a"), ("old", "b"), ("old", "c")):
+        outbox.put(target, message(ident))
+    system = outbox.folder.parent
+    found = undelivered(system, ["ops", "other"])
+    assert (found.waiting, found.stray) == (1, (("old", 2),))
+    assert found.told_of_stray == "2 messages for old, no target of the settings any more"
+    assert undelivered(system).waiting == 3, "where the settings cannot be read nobody knows"
+    outbox.drop("a")
+    outbox.settle(60.0, ["ops"])  # it waits for none of these
+    outbox.expire_strays(["ops"])
+    assert ids(outbox, "old") == ["b", "c"]
+    then = clock.now() + 8 * 86400
+    monkeypatch.setattr(clock, "now", lambda: then)
+    outbox.put("ops", message("d", at=then - 8 * 86400))
+    outbox.expire_strays(["ops"])
+    assert (ids(outbox), ids(outbox, "old")) == (["d"], [])
+    assert [letter.reason for letter in outbox.refused()] == ["there has been no target old for 7 days"] * 2
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"targets": 3}', '{"targets": {"ops": {"held_until": "soon"}}}'])
