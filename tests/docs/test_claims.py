@@ -18,6 +18,7 @@ from orchestrator.cli.init import TEMPLATES
 from orchestrator.cli.main import COMMANDS, application
 from orchestrator.core import events
 from orchestrator.core.causes import EXIT_STATUSES
+from orchestrator.core.health import EXIT_CODES
 from orchestrator.core.outward import TELLABLE, TOLD, Target
 from orchestrator.core.setting import BY_NAME, SETTINGS
 from orchestrator.core.table import STATUSES, diagram
@@ -86,7 +87,7 @@ def test_what_is_told_and_what_a_target_takes_are_in_their_tables() -> None:
 def test_the_exit_codes_are_those_of_the_errors() -> None:
     told = {int(code) for cell in first_cells(USAGE, "code") for code in cell.split(",")}
     raised = {cls.exit_code for cls in _below(errors.OrchError)}
-    assert told == raised | {0, 1, 3, 130, 143}
+    assert told == raised | {0, 1, 3, 130, 143} | {*EXIT_CODES.values()}
 
 
 def _below(cls: type[errors.OrchError]) -> list[type[errors.OrchError]]:

@@ -213,6 +213,16 @@ def test_the_address_may_be_a_secret(tmp_path: Path, server: Server) -> None:
     assert "SECRET" not in outbox.refused()[0].reason
 
 
+def test_what_was_put_aside_is_no_reason_of_those_that_wait(tmp_path: Path, server: Server) -> None:
+    server.script = ["404"]
+    outbox = project_of(tmp_path, target(server))
+    outbox.put("ops", message("a"))
+    run(outbox)
+    outbox.put("ops", message("b"))
+    found = undelivered(tmp_path / "system")
+    assert (found.waiting, found.refused, found.last_error) == (1, 1, "") and "404" in found.last_refusal
+
+
 def test_a_secret_that_cannot_be_had_yet_is_waited_for(tmp_path: Path, server: Server) -> None:
     outbox = project_of(tmp_path, '[secrets]\nhook = { file = "hook" }\n[notify.ops]\nsecret = "hook"\n')
     outbox.put("ops", message("a"))
