@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import tzinfo
 from pathlib import Path
@@ -46,7 +46,15 @@ def add(root: Path, settings: Settings, schedule: Schedule, environ: Mapping[str
         schedule = schedule.replace(since=iso(now))
         schedules.write(root / "system", schedule)
         note_next(root / "system", schedule, zone, now)
-    return following(schedule, zone, now), notes
+    return following(schedule, zone, now), [*notes, *_what_it_will_not_have(settings, schedule)]
+
+
+def _what_it_will_not_have(settings: Settings, schedule: Schedule) -> Iterator[str]:
+    """Secrets that this shell has, maybe, and a start without it will not."""
+    who = "systemd" if schedule.systemd else "cron"
+    for name, source in settings.secrets.items():
+        if source.env and source.env not in scripts.NOTED:
+            yield f"{who} will not have {source.env}, which the secret {name} is taken from: keep that in a file"
 
 
 def _added(

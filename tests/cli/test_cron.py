@@ -214,6 +214,14 @@ def test_what_was_removed_and_never_stood_in_the_crontab_is_said(project, cronta
     assert "nothing of it was in the crontab" in orch("remove").err
 
 
+def test_a_secret_that_only_this_shell_has_is_said(project, crontab, orch) -> None:
+    project.settings('[secrets]\ntoken = { env = "TOKEN" }\nkey = { file = ".key" }\n')
+    ended = orch("add", "--at", "@daily", TOKEN="abcdef")
+    assert ended.code == 0
+    assert "cron will not have TOKEN, which the secret token is taken from: keep that in a file" in ended.err
+    assert "key" not in ended.err and "abcdef" not in ended.text
+
+
 def test_many_at_once_lose_none(project, crontab, orch) -> None:
     crontab.is_now("slow")
     crontab.file.write_text("1 1 * * * mine\n")
