@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import tzinfo
 from pathlib import Path
 
 from orchestrator import clock, process, scheduling
 from orchestrator.config import Settings, settings
 from orchestrator.core import events as ev
-from orchestrator.core.due import LATE, unsettled
+from orchestrator.core.due import LATE, SKIPPED, unsettled
 from orchestrator.core.health import AGENTS, HOST, SERVICES, STATE, Finding
 from orchestrator.core.item import phase_of
 from orchestrator.core.names import epoch, span
@@ -19,15 +19,17 @@ from orchestrator.core.plan import NET_MARGIN, READING
 from orchestrator.core.schedule import Schedule
 from orchestrator.core.state import RunState
 from orchestrator.core.table import CANCELLED, FAILED
-from orchestrator.errors import SettingsError, StateDamaged
+from orchestrator.errors import OrchError, SettingsError, StateDamaged
 from orchestrator.load.loading import glance
 from orchestrator.look import Look, known_plan
+from orchestrator.secret import resolve
 from orchestrator.services.outbox import undelivered
 from orchestrator.store.queue import Queue
 
 LITTLE_ROOM, NO_ROOM = 0.05, 0.01  # of the disk
 LITTLE_BYTES, NO_BYTES = 1_000_000_000, 50_000_000
 OVERDUE = NET_MARGIN + READING  # beyond its deadline and grace: the loop's own net should have ended it
+IN_A_ROW = 3  # starts that were left out
 UNTOLD = 600.0  # a target that is down for a moment is no news
 MOST_FILES = 20_000
 NAMED = 5
@@ -42,17 +44,41 @@ def findings(root: Path, environ: Mapping[str, str]) -> Iterator[Finding]:
         what = f"the next run cannot begin: {error.message.splitlines()[0]}"
         yield Finding(STATE, 20, what, "`orch config check` names every fault")
     yield from _of_definitions(root, trust=found is None or found.trust)
+    if found is not None:
+        yield from _of_secrets(root, found, environ)
+    yield from _bearing(lambda: _of_the_state(root, found))
+    yield from _bearing(lambda: _of_notes(system, found))
+    yield from _bearing(lambda: _of_the_host(system))
+
+
+def _bearing(part: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    """What cannot be looked at is a finding, too."""
     try:
-        look = Look(root)
+        yield from part()
     except StateDamaged as error:
         what = f"the state is damaged: {error.message.splitlines()[0]}"
         yield Finding(STATE, 40, what, error.remedy, critical=True)
-    else:
-        yield from _of_the_run(look)
-        yield from _of_schedules(root, look)
-        yield from _of_agents(root, look, found)
-    yield from _of_notes(system, found)
-    yield from _of_the_host(system)
+    except (OSError, OrchError) as error:
+        why = f"{error.filename or ''}: {error.strerror}" if isinstance(error, OSError) else error.message
+        remedy = "run it as the account that the project belongs to, or give it back its modes"
+        yield Finding(HOST, 10, f"it cannot be looked at: {why}".replace(": : ", ": "), remedy, critical=True)
+
+
+def _of_the_state(root: Path, found: Settings | None) -> Iterator[Finding]:
+    look = Look(root)
+    yield from _of_the_run(look)
+    yield from _of_schedules(root, look)
+    yield from _of_agents(root, look, found)
+
+
+def _of_secrets(root: Path, found: Settings, environ: Mapping[str, str]) -> Iterator[Finding]:
+    """Files only: a monitor has another environment than runs, and a command may ask somebody for a password."""
+    for name, source in found.secrets.items():
+        if source.file:
+            try:
+                resolve(name, source, root, environ)
+            except SettingsError as error:
+                yield Finding(STATE, 20, f"the next run cannot begin: {error.message}", error.remedy)
 
 
 def _of_definitions(root: Path, *, trust: bool) -> Iterator[Finding]:
@@ -76,6 +102,9 @@ def _of_the_run(look: Look) -> Iterator[Finding]:
         yield Finding(STATE, 20, f"the last run {run.verdict}{whose}", "`orch status` tells why, `orch run` goes on")
     elif look.run_state == "interrupted":
         yield Finding(STATE, 15, f"run {run.id} was cut off", "`orch run` goes on with it")
+    elif look.run_state == "detached":
+        what = f"the orchestrator of run {run.id} is gone, its agent works on: nothing is begun after that"
+        yield Finding(STATE, 15, what, "`orch run` takes over")
 
 
 def _of_schedules(root: Path, look: Look) -> Iterator[Finding]:
@@ -85,7 +114,8 @@ def _of_schedules(root: Path, look: Look) -> Iterator[Finding]:
     for one in known:
         name = one.schedule.name
         if one.fault:
-            remedy = f"start cron if it does not run; else `orch cron remove {name}`, and add it again"
+            again = f"`orch cron remove {name}`, and add it again"
+            remedy = again if one.schedule.systemd else f"start cron if it does not run; else {again}"
             yield Finding(SERVICES, 20, f"schedule {name}: {one.fault}", remedy)
         yield from _of_instants(one.schedule, clock.zone(one.schedule.tz), look, clock.now())
 
@@ -105,6 +135,9 @@ def _of_instants(schedule: Schedule, zone: tzinfo, look: Look, now: float) -> It
     elif records and records[-1]["missed"] and not _is_made_up(look.state.run, epoch(records[-1]["at"])):
         what = f"schedule {schedule.name}: {records[-1]['count']} missed: {records[-1]['why']}"
         yield Finding(STATE, 15, what, "`orch history` lists them; `orch run --new` does the work now")
+    elif len(records) >= IN_A_ROW and all(one["how"] == SKIPPED for one in records[-IN_A_ROW:]):
+        what = f"schedule {schedule.name}: the last {IN_A_ROW} were left out: {records[-1]['why']}"
+        yield Finding(STATE, 10, what, "`orch status` shows what that run waits for; less often, or --overlap queue")
 
 
 def _is_in_hand(schedule: Schedule, look: Look, instant: float, now: float) -> bool:
@@ -182,7 +215,8 @@ def _of_the_host(system: Path) -> Iterator[Finding]:
     room = os.statvfs(system)
     free, share = room.f_bavail * room.f_frsize, room.f_bavail / max(1, room.f_blocks)
     told = f"{_size(free)} ({100 * share:.1f} %) left where {system} is"
-    if free < NO_BYTES or (share < NO_ROOM and free < LITTLE_BYTES):
+    size = room.f_blocks * room.f_frsize
+    if free < min(NO_BYTES, LITTLE_ROOM * size) or (share < NO_ROOM and free < LITTLE_BYTES):
         remedy = "make room: a run stops where it cannot write"
         yield Finding(HOST, 10, f"the disk is full: {told}", remedy, critical=True)
     elif share < LITTLE_ROOM and free < 10 * LITTLE_BYTES:

@@ -33,6 +33,7 @@ from orchestrator.keeper import Keeper
 from orchestrator.look import TURN_MODE
 from orchestrator.outgoing import Outgoing, linger
 from orchestrator.ports import Watcher
+from orchestrator.store import schedules
 from orchestrator.store.asks import POLL, Asks
 from orchestrator.store.heartbeat import Heartbeat
 from orchestrator.store.lock import StateLock, warnings_of
@@ -44,6 +45,8 @@ from orchestrator.watch.guard import Guarded
 from orchestrator.watch.outlook import Outlook
 from orchestrator.watch.record import Record
 from orchestrator.watch.structured import StructuredLog
+
+_WRITTEN_WITHIN = 60.0  # seconds: an older draft is nobody's any more
 
 
 class Hands:
@@ -156,6 +159,7 @@ class Holding:
         self.store = JournalStore(self.system, lock.still_mine)
         self._give_up = self.store.give_up
         self._closing.append(self.store.close)
+        disk.remove_drafts(schedules.folder_of(self.system), clock.now() - _WRITTEN_WITHIN)
         self.found.notes += [*self.store.notices, *warnings_of(self.system)]
         self.inbox = Inbox()
         self._closing.append(self.inbox.close)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import tzinfo
 from pathlib import Path
@@ -46,7 +46,15 @@ def add(root: Path, settings: Settings, schedule: Schedule, environ: Mapping[str
         schedule = schedule.replace(since=iso(now))
         schedules.write(root / "system", schedule)
         note_next(root / "system", schedule, zone, now)
-    return following(schedule, zone, now), notes
+    return following(schedule, zone, now), [*notes, *_what_it_will_not_have(settings, schedule)]
+
+
+def _what_it_will_not_have(settings: Settings, schedule: Schedule) -> Iterator[str]:
+    """Secrets that this shell has, maybe, and a start without it will not."""
+    who = "systemd" if schedule.systemd else "cron"
+    for name, source in settings.secrets.items():
+        if source.env and source.env not in scripts.NOTED:
+            yield f"{who} will not have {source.env}, which the secret {name} is taken from: keep that in a file"
 
 
 def _added(
@@ -147,6 +155,8 @@ def remove(root: Path, name: str) -> list[str]:
         had_files = schedules.remove(root / "system", name)
     if not (had_units or had_block or had_files):
         raise schedules.unknown(root / "system", name)
+    if not (had_units or had_block):
+        notes = [*notes, "nothing of it was in the crontab; lines of a project that was moved: `crontab -e`"]
     return notes
 
 
@@ -164,9 +174,8 @@ def _leave(root: Path, name: str) -> bool:
 def standing(root: Path) -> tuple[list[Standing], list[OrchError]]:
     """Every schedule, and what is wrong with those that cannot be read."""
     found, wrong = schedules.read_all(root / "system")
-    if not found:
-        return [], wrong
-    text, why, idle = _crontab_as_it_is() if any(not one.systemd for one in found) else (None, "", "")
+    text, why, idle = _crontab_as_it_is()
+    wrong += _orphans(root, text)
     rows = list[Standing]()
     for schedule in found:
         try:
@@ -177,6 +186,21 @@ def standing(root: Path) -> tuple[list[Standing], list[OrchError]]:
         fault = units.fault(root, schedule) if schedule.systemd else why or _missing(root, schedule, text) or idle
         rows.append(Standing(schedule, str(zone), following(schedule, zone, clock.now()), fault))
     return rows, wrong
+
+
+def _orphans(root: Path, text: str | None) -> list[OrchError]:
+    """In the crontab, while system/schedules knows nothing of it: somebody has deleted system/."""
+    try:
+        names = {one.name for one in text_of.blocks(text or "") if one.project == str(root)}
+    except text_of.Unbalanced:
+        return []  # whoever changes the crontab says so
+    known = set(schedules.names(root / "system"))
+    return [
+        UsageError(
+            f"schedule {name} is in the crontab, but its file is gone", f"`orch cron remove {name}` takes it out"
+        )
+        for name in sorted(names - known)
+    ]
 
 
 def _crontab_as_it_is() -> tuple[str | None, str, str]:

@@ -319,7 +319,7 @@ class Project:
 
     def processes(self) -> list[int]:
         """All of this project: by command line, by environment, by folder; an orchestrator of ours among them."""
-        return [pid for pid in _pids() if pid != os.getpid() and self._is_of(pid) and not _is_zombie(pid)]
+        return [pid for pid in _pids() if pid != os.getpid() and self._is_of(pid) and not is_gone(pid)]
 
     def workers(self) -> list[int]:
         """Whoever is neither orchestrator, agent nor template: the work.
@@ -407,7 +407,8 @@ def _ticks(pid: int) -> int:
     return int(fields[19]) if fields else 0
 
 
-def _is_zombie(pid: int) -> bool:
+def is_gone(pid: int) -> bool:
+    """Or it only waits to be looked at once more by whoever began it."""
     return _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()[:1] in ([b"Z"], [b"X"], [])
 
 

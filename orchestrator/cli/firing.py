@@ -19,7 +19,7 @@ from orchestrator.config import Settings
 from orchestrator.core.draft import Decision
 from orchestrator.core.due import SKIPPED, Met, meet, skipped, unsettled
 from orchestrator.core.events import InstantSettled
-from orchestrator.core.names import epoch
+from orchestrator.core.names import cut, epoch
 from orchestrator.core.observations import Observation
 from orchestrator.core.schedule import QUEUE, REPLACE, SKIP, Schedule
 from orchestrator.core.state import State
@@ -53,7 +53,7 @@ class Firing:
             except RunActive as busy:
                 code = max(code, self._overlap(busy))
             except UsageError as fault:
-                self._skip(f"it could not begin: {fault.message.splitlines()[0]}", missed=True)
+                self._skip(f"it could not begin: {_in_short(fault)}", missed=True)
                 raise
             if not self._goes_on or self._queue.waiting() is not None:  # who waits goes on with the rest
                 break
@@ -193,6 +193,11 @@ class Noticing:
     def tell(self, batch: Sequence[Observation], decision: Decision, *_: object) -> None:
         if settled := [event for event in decision.events if isinstance(event, InstantSettled)]:
             self._firing.begun(settled)
+
+
+def _in_short(fault: UsageError) -> str:
+    """The first fault with what is said above it."""
+    return cut(": ".join(line.strip() for line in fault.message.splitlines()[:2]), 300)
 
 
 def _run_at(state: State, instant: float) -> str:

@@ -143,7 +143,7 @@ def _run_lines(state: State, *, everything: bool) -> list[str]:
 def _run_line(run: dict[str, Any]) -> str:
     calls = f", {run['calls']} calls" if run["calls"] > 1 else ""
     took = f"{span(_between(run)):>8}" if run["started_at"] and run["finished_at"] else f"{'':>8}"
-    return f"run {run['id']}  {run['verdict']:<9}  {took}  {run['done']}/{run['total']} done{calls}{_due(run)}"
+    return f"run {run['id']}  {run['verdict']:<11}  {took}  {run['done']}/{run['total']} done{calls}{_due(run)}"
 
 
 def _between(run: dict[str, Any]) -> float:

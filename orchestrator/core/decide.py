@@ -261,7 +261,8 @@ def _run_asked(draft: Draft, seen: obs.RunAsked) -> None:
     params = {**rules.params, **seen.params}
     for instant in seen.instants:
         draft.note_run(instant if instant.how == SKIPPED else instant.replace(run=name))
-    begun = ev.RunStarted(*opening, due=seen.due, params=params, force=seen.force)
+    cut_off = run.id if run.id and run.verdict is None else ""
+    begun = ev.RunStarted(*opening, due=seen.due, params=params, cut_off=cut_off, force=seen.force)
     draft.note_run(begun if fresh else ev.RunContinued(*opening))
     if fresh or run.plan != draft.plan.digest:
         draft.note_run(ev.PlanAdopted(draft.plan.digest, draft.plan.titles()))

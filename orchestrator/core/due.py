@@ -14,7 +14,7 @@ from orchestrator.core.value import Value
 MOST = 10_000  # instants that are told apart; of what was missed before them nobody needs to know each
 RAN, CAUGHT_UP, SKIPPED = "ran", "caught_up", "skipped"
 LATE = 600.0  # cron itself may begin that late: after a short sleep, or on a busy machine
-MISSED = "nobody began it in time: the machine or cron was not running"
+MISSED = "nobody began it in time"
 
 Records = Sequence[dict[str, Any]]
 

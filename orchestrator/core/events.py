@@ -88,6 +88,7 @@ class _Opening(Event):
 class RunStarted(_Opening):
     due: str  # the instant this run was due
     params: dict[str, Any] = {}  # noqa: RUF012  the parameters of the run, as they are for all of it
+    cut_off: str = ""  # the run before, if it never came to an end
     force: bool = False  # nothing is kept of earlier runs, whatever has not changed
 
 

@@ -18,6 +18,7 @@ VERSION = 1
 ANSWERS_KEPT = 1000
 INSTANTS_KEPT = 100  # of each schedule
 SCHEDULES_KEPT = 50
+INTERRUPTED = "interrupted"  # the verdict on a run that never came to an end, and that another one follows
 RUNS_KEPT = 100
 
 
@@ -155,6 +156,8 @@ def _opened(state: State, event: Any, at: str) -> None:
 
 def _run_started(state: State, event: ev.RunStarted, at: str) -> None:
     before = state.run.id
+    if event.cut_off and event.cut_off == before:
+        _keep_record(state, _run_record(state, INTERRUPTED))
     _opened(state, event, at)
     kept = {"paused": None, "paused_at": None, "params": event.params}
     state.run = state.run.replace(started_at=at, calls=1, due=event.due, **kept)
@@ -191,17 +194,20 @@ def _run_ended(state: State, event: ev.RunEnded, at: str) -> None:
     state.run = state.run.replace(finished_at=at, verdict=event.verdict, exit_code=event.exit_code)
     if event.verdict == "completed":  # nothing is left that it could hold back
         state.run = state.run.replace(paused=None, paused_at=None)
-    kept = [one for one in state.runs if one["id"] != state.run.id]
-    state.runs = [*kept, _run_record(state, event)][-RUNS_KEPT:]
+    _keep_record(state, _run_record(state, event.verdict))
     state.agents.clear()  # nothing is in their hands any more: they leave
 
 
-def _run_record(state: State, event: ev.RunEnded) -> dict[str, Any]:
+def _keep_record(state: State, record: dict[str, Any]) -> None:
+    state.runs = [*(one for one in state.runs if one["id"] != record["id"]), record][-RUNS_KEPT:]
+
+
+def _run_record(state: State, verdict: str) -> dict[str, Any]:
     run = state.run
     planned = [phase for number, phase in state.phases.items() if phase.planned and number in run.scope]
     return {
         "id": run.id, "due": run.due, "started_at": run.started_at, "finished_at": run.finished_at, "calls": run.calls,
-        "verdict": event.verdict, "done": sum(phase.is_done for phase in planned), "total": len(planned),
+        "verdict": verdict, "done": sum(phase.is_done for phase in planned), "total": len(planned),
     }  # fmt: skip
 
 

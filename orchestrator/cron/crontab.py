@@ -14,7 +14,7 @@ from pathlib import Path
 from orchestrator import clock, disk, process
 from orchestrator.core import crontab
 from orchestrator.core.crontab import Unbalanced
-from orchestrator.errors import OrchError, UsageError
+from orchestrator.errors import OrchError, OutputUnwritable, UsageError
 
 PATIENCE = 20.0  # seconds for `crontab` to answer, and for another orch to be done
 _NONE = re.compile(rb"no crontab for|no such file or directory", re.IGNORECASE)
@@ -70,8 +70,14 @@ def _write(text: str | None, draft: Path) -> None:
 
 
 def _install(text: str, draft: Path) -> process.Answer:
-    disk.make_folder(draft.parent)
-    disk.replace(draft, os.fsencode(text), durable=False)
+    try:
+        disk.make_folder(draft.parent)
+        disk.replace(draft, os.fsencode(text), durable=False)
+    except OSError as error:
+        raise OutputUnwritable(
+            f"the crontab cannot be changed: {error.strerror}: {draft.parent}",
+            "make room there; the crontab is as it was",
+        ) from error
     try:
         return _crontab(draft.name, draft.parent)  # Debian's reads no more than a hundred characters of a path
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -28,7 +29,11 @@ def path_of(system: Path, name: str, suffix: str = ".json") -> Path:
 
 def names(system: Path) -> list[str]:
     """All there are, also those that cannot be read."""
-    return sorted(path.stem for path in folder_of(system).glob("*.json") if NAME.fullmatch(path.stem))
+    try:
+        found = [Path(name) for name in os.listdir(folder_of(system))]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return sorted(path.stem for path in found if path.suffix == ".json" and NAME.fullmatch(path.stem))
 
 
 def read(system: Path, name: str) -> Schedule:

@@ -199,6 +199,29 @@ def test_one_that_cannot_be_read_is_named_and_can_be_removed(project, crontab, o
     assert ended.code == 2 and "there is no schedule b" in ended.err
 
 
+def test_lines_whose_files_are_gone_are_said_and_can_be_taken_out(project, crontab, orch) -> None:
+    assert orch("add", "--at", "@daily").code == 0
+    shutil.rmtree(project.system)
+    ended = orch("list")
+    assert "schedule default is in the crontab, but its file is gone; `orch cron remove default`" in ended.err
+    assert orch("remove").code == 0 and crontab.text is None
+    assert orch("list").err == ""
+
+
+def test_what_was_removed_and_never_stood_in_the_crontab_is_said(project, crontab, orch) -> None:
+    assert orch("add", "--at", "@daily").code == 0
+    crontab.file.write_text("# of another place\n")
+    assert "nothing of it was in the crontab" in orch("remove").err
+
+
+def test_a_secret_that_only_this_shell_has_is_said(project, crontab, orch) -> None:
+    project.settings('[secrets]\ntoken = { env = "TOKEN" }\nkey = { file = ".key" }\n')
+    ended = orch("add", "--at", "@daily", TOKEN="abcdef")
+    assert ended.code == 0
+    assert "cron will not have TOKEN, which the secret token is taken from: keep that in a file" in ended.err
+    assert "key" not in ended.err and "abcdef" not in ended.text
+
+
 def test_many_at_once_lose_none(project, crontab, orch) -> None:
     crontab.is_now("slow")
     crontab.file.write_text("1 1 * * * mine\n")

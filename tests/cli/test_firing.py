@@ -393,3 +393,18 @@ def test_where_nobody_else_is_started_the_late_one_has_its_turn_after_our_own_ru
     met = firing._meet(State())
     assert met.chosen is not None and now - epoch(met.chosen.due) < 1320, "of those that came the latest"
     assert [one.how for one in (*met.settled, met.chosen)] == ["skipped", "ran"]
+
+
+def test_a_night_that_was_cut_off_stays_in_the_history(busy: Project) -> None:
+    calendar = Calendar(busy, overlap="replace")
+    calendar.comes(4)
+    running = calendar.start()
+    is_running(busy)
+    cut = busy.state()["run"]["id"]
+    running.kill()
+    go(busy)
+    calendar.comes(5)
+    assert calendar.fire() == 0
+    told = [(run["id"] == cut, run["verdict"]) for run in busy.state()["runs"]]
+    assert told == [(True, "interrupted"), (False, "completed")]
+    assert f"run {cut}  interrupted" in busy.orch("history").out

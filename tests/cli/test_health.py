@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 
 from orchestrator import checkup, clock
+from orchestrator.cli.asking import ask
+from orchestrator.config import settings
+from orchestrator.core.due import skipped
 from orchestrator.core.health import judge
 from orchestrator.core.names import iso
 from orchestrator.core.schedule import Schedule
@@ -208,3 +211,50 @@ def test_what_people_were_not_told_is_said(project: Project, monkeypatch: pytest
     found = [one for one in checkup.findings(project.root, {}) if one.part == "services"]
     assert [one.cost for one in found] == [10] and "undelivered: 1 message for" in found[0].what
     project.orch("notify", "drop", "--all")
+
+
+def test_work_without_its_orchestrator_is_said_while_it_goes_on(project: Project) -> None:
+    one(project, "until [ -e go ]; do sleep 0.02; done")
+    run = project.start("run", "-q")
+    wait_for(lambda: project.system.exists() and project.statuses().get(1) == "in_progress")
+    run.kill()
+    code, document = told(project)
+    assert code == 1 and "is gone, its agent works on" in document["findings"][0]["what"]
+    project.file("go", "")
+    assert project.orch("run", "-q").code == 0
+    assert told(project)[0] == 0
+
+
+def test_the_file_of_a_secret_that_cannot_be_used_is_said(project: Project) -> None:
+    project.settings(FAST + '[secrets]\ntoken = { file = ".token" }\nother = { env = "NOT_HERE" }\n')
+    one(project)
+    assert "does not exist" in whats(project)[0]
+    project.file(".token", "something").chmod(0o600)
+    assert told(project)[0] == 0, "what a monitor has in its environment says nothing of what a run has"
+
+
+def test_starts_that_are_left_out_again_and_again_are_said(project: Project) -> None:
+    one(project)
+    project.orch("run", "-q")
+    now = time.time() // 60 * 60
+    schedules.write(project.system, Schedule("nightly", "* * * * *", since=iso(now - 30)))
+    for place in range(3):
+        instant = skipped("nightly", [now - 180 + 60 * place], "run r1 was still going on")
+        ask(project.root, settings(project.root, {}, {}), "settle", None, options=[json.dumps(instant.as_dict())])
+    found = [one.what for one in checkup.findings(project.root, {}) if one.part == "state"]
+    assert found == ["schedule nightly: the last 3 were left out: run r1 was still going on"]
+
+
+def test_what_may_not_be_read_is_bad_and_says_so(project: Project) -> None:
+    one(project)
+    project.orch("run", "-q")
+    schedules.write(project.system, Schedule("nightly", "0 3 * * *", since=iso(time.time())))
+    for name in ("schedules", "."):
+        folder = project.system / name
+        folder.chmod(0)
+        try:
+            ended = project.orch("health", "--json", before=MORTAL)
+        finally:
+            folder.chmod(0o700)
+        assert ended.code == 6, ended
+        assert any("cannot be looked at" in one["what"] for one in json.loads(ended.out)["findings"])

@@ -85,8 +85,8 @@ def test_runs_then_phases() -> None:
     late = {**RUN, "started_at": "2026-11-20T01:02:00.000Z", "calls": 3, "verdict": "failed", "done": 2}
     shown = told(state_of({-8: (1.0, 1.0), 2: (90.0,)}, (RUN, late)))
     assert shown == [
-        "run 20261120T010000-abcd  completed    3m 05s  3/3 done",
-        "run 20261120T010000-abcd  failed       1m 05s  2/3 done, 3 calls, was due 2m 00s before it began",
+        "run 20261120T010000-abcd  completed      3m 05s  3/3 done",
+        "run 20261120T010000-abcd  failed         1m 05s  2/3 done, 3 calls, was due 2m 00s before it began",
         "",
         "phase  name  durations    median      last  trend",
         "   -8  p-8   ▄▄            1.00s     1.00s  → as usual",

@@ -321,7 +321,8 @@ def test_a_sender_is_not_taken_for_what_a_dead_agent_left_behind(project: Projec
     assert running.wait().code == 1
     record = (project.system / "logs/orchestrator.log").read_text()
 
-    assert "is gone" in record and "services" not in record
+    (swept,) = (line for line in record.splitlines() if "left behind: " in line)
+    assert "sleep" in swept and "python" not in swept
     assert [pid for pid in project.processes() if "services" in Path(f"/proc/{pid}/cmdline").read_text()] == before
     project.orch("notify", "drop", "--all")
 

@@ -23,7 +23,7 @@ from orchestrator.core.state import (
 from tests.core.given import AGENT, COMES, ME, NOW, completed, failed, intended, retrying, run_started
 
 AT = iso(NOW)
-_OF_NEW_RUNS = ("due", "params", "force")
+_OF_NEW_RUNS = ("due", "params", "cut_off", "force")
 LOST = Failure("INTERRUPTED", "its agent is gone", log="3.log")
 
 
@@ -258,3 +258,12 @@ def test_instants_are_kept_by_their_schedule_and_not_without_end():
     for number in range(SCHEDULES_KEPT):
         state.apply(ev.InstantSettled(f"s{number}", "2026-11-20T00:00:00.000Z", "ran"), 1.0)
     assert len(state.schedules) == SCHEDULES_KEPT and "nightly" not in state.schedules
+
+
+def test_a_run_that_never_came_to_an_end_is_kept_when_another_begins():
+    state = State()
+    state.apply(run_started(), NOW)
+    state.apply(run_started(run="r2", cut_off="r1"), NOW + 5)
+    assert [(run["id"], run["verdict"], run["finished_at"]) for run in state.runs] == [("r1", "interrupted", None)]
+    state.apply(run_started(run="r3"), NOW + 9)
+    assert len(state.runs) == 1, "an older orch did not say it, and its journal means what it meant"

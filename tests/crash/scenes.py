@@ -10,9 +10,11 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,10 +23,11 @@ from orchestrator.bridge import survey
 from orchestrator.cli import status
 from orchestrator.config import settings
 from orchestrator.core.events import Scope
-from orchestrator.core.names import AttemptId
+from orchestrator.core.names import AttemptId, iso
 from orchestrator.core.observations import Asked
+from orchestrator.core.schedule import Schedule
 from orchestrator.look import Look
-from orchestrator.store import snapshot
+from orchestrator.store import schedules, snapshot
 from orchestrator.store.asks import Petition
 from orchestrator.store.reading import read_lines, read_state
 from tests.crash import instant
@@ -104,6 +107,14 @@ def _tear_and_damage(root: Path) -> None:
     first.write_bytes(first.read_bytes().replace(b"RunStarted", b"RunXtarted", 1))
 
 
+def _due(root: Path) -> None:
+    """A schedule that was due a moment ago, and nobody has begun it yet."""
+    due = datetime.fromtimestamp(time.time() // 60 * 60 - 60, UTC)
+    at, since = f"{due.minute} {due.hour} {due.day} {due.month} *", iso(due.timestamp() - 30)
+    schedules.write(root / "system", Schedule(NIGHTLY, at, tz="UTC", since=since, watch=900.0))
+
+
+NIGHTLY = "nightly"
 CRASHED = {2: [HANG], 3: [LEFT], 4: [HANG], 5: [DIE]}
 FAILS = [OK, FAIL, FAIL, FAIL]
 SMALL = 1500
@@ -125,6 +136,7 @@ SCENES = (
     Scene("somebody has asked", ("run",), NO_RETRY, {2: [FAIL]}, before=(FAILED,), touch=_ask),
     Scene("compaction", NEW, RETRIES, {1: FAILS, 2: FAILS}, before=(CLEAN, NEWLY), segment=SMALL, about=".snapshot.json"),
     Scene("log rotation", NEW, "[logs]\nstructured_bytes = 1000\n", before=(CLEAN, NEWLY), about="execution.jsonl.1"),
+    Scene("cron fire", ("cron", "fire", NIGHTLY), before=(CLEAN,), touch=_due),
     Scene("recovery", ("run",), script=CRASHED, phases=5, before=(KILLED,), touch=_tear),
     Scene("recover", ("recover",), script=CRASHED, phases=5, before=(KILLED,), touch=_tear),
     Scene("recovery without state.json", ("run",), script=CRASHED, phases=5, before=(KILLED,), touch=_tear_and_lose),

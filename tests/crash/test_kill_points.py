@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from tests.crash.injecting import KILL, Fault, spread
-from tests.crash.scenes import BY_NAME, SCENES, Copies, Scene, check_after_cut, check_goes_on, in_memory
+from tests.crash.scenes import BY_NAME, NIGHTLY, SCENES, Copies, Scene, Seen, check_after_cut, check_goes_on, in_memory
 from tests.driving import TIMES, seeded, times
 
 EACH = 14  # points of a scene in the short form
@@ -35,6 +35,27 @@ def test_killed_at_each_point(scene: Scene) -> None:
                 check_goes_on(root, scene, check_after_cut(root, scene, done, by_command=by_command))
     print(f"{scene.name}: {len(points)} points, {len(chosen)} cut, {sum(fired.values())} fired: {dict(fired)}")
     assert sum(fired.values()) >= len(chosen) - 2  # the last ones may not come where the clock has ticked otherwise
+
+
+@pytest.mark.timeout(120 + 10 * TIMES)
+def test_an_instant_has_its_record_with_its_run_or_neither_wherever_cron_is_killed() -> None:
+    scene, told = BY_NAME["cron fire"], Counter[str]()
+    with in_memory() as folder:
+        copies = Copies(scene, folder)
+        points = copies.points()
+        for at in spread(len(points), len(points) if TIMES else EACH, seeded().randrange(1000)):
+            with copies.copy() as root:
+                scene.play(root, Fault(at, KILL))
+                state = Seen(root).state
+                records = state.schedules.get(NIGHTLY, [])
+                assert [record["how"] for record in records] in ([], ["ran"])
+                assert [record["run"] for record in records] == [state.run.id for _ in records]
+                assert (state.run.due in [record["due"] for record in records]) == bool(records)
+                told["with" if records else "without"] += 1
+                again = scene.play(root)
+                assert again.code == 0, again
+                assert len(Seen(root).state.schedules[NIGHTLY]) == 1
+    assert told["with"] and told["without"], told
 
 
 @pytest.mark.timeout(120 + 30 * TIMES)
