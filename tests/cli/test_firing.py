@@ -48,6 +48,18 @@ class Calendar:
     def start(self) -> Started:
         return self.project.start("cron", "fire", "nightly")
 
+    def runs(self, minute: int) -> tuple[list[str], Started]:
+        """The instant of that minute has come, and its run goes on."""
+        many, due, started = len(dues(self.project)), self.comes(minute), self.start()
+        is_running(self.project, many + 1)
+        return due, started
+
+    def waits(self, minute: int) -> tuple[list[str], Started]:
+        """The same, where its run waits for its turn."""
+        due, started = self.comes(minute), self.start()
+        wait_for(lambda: Queue(self.project.system, "nightly").waiting() == epoch(due[0]))
+        return due, started
+
     def fire(self) -> int:
         ended = self.start().wait()
         assert "Traceback" not in ended.text and "fault of orch" not in ended.text, ended
@@ -119,9 +131,7 @@ def test_a_failure_is_said_and_has_the_exit_code_of_the_run(busy: Project) -> No
 
 def test_skip_leaves_a_record_of_the_run_that_was_going_on(busy: Project) -> None:
     calendar = Calendar(busy)
-    first = calendar.comes(5)
-    running = calendar.start()
-    is_running(busy)
+    first, running = calendar.runs(5)
     skipped = calendar.comes(6, 7)
     ended = calendar.start().wait()
     assert ended == (75, "", "")
@@ -135,12 +145,8 @@ def test_skip_leaves_a_record_of_the_run_that_was_going_on(busy: Project) -> Non
 
 def test_queue_lets_one_wait_and_no_second(busy: Project) -> None:
     calendar = Calendar(busy, overlap="queue")
-    first = calendar.comes(3)
-    running = calendar.start()
-    is_running(busy)
-    second = calendar.comes(4)
-    waiting = calendar.start()
-    wait_for(lambda: Queue(busy.system, "nightly").waiting() == epoch(second[0]))
+    first, running = calendar.runs(3)
+    second, waiting = calendar.waits(4)
     third = calendar.comes(5)
     assert calendar.fire() == 75
     assert "waiting for its turn already" in json.dumps(calendar.records())
@@ -152,16 +158,10 @@ def test_queue_lets_one_wait_and_no_second(busy: Project) -> None:
 
 def test_a_waiting_one_that_is_killed_leaves_the_place_and_its_instant_is_missed(busy: Project) -> None:
     calendar = Calendar(busy, overlap="queue")
-    first = calendar.comes(3)
-    running = calendar.start()
-    is_running(busy)
-    second = calendar.comes(4)
-    waiting = calendar.start()
-    wait_for(lambda: Queue(busy.system, "nightly").waiting() == epoch(second[0]))
+    first, running = calendar.runs(3)
+    second, waiting = calendar.waits(4)
     waiting.kill()
-    third = calendar.comes(5)
-    other = calendar.start()
-    wait_for(lambda: Queue(busy.system, "nightly").waiting() == epoch(third[0]))
+    third, other = calendar.waits(5)
     go(busy)
     assert running.wait().code == 0 and other.wait().code == 0
     assert calendar.told() == [(first[0], "ran"), (second[0], "skipped"), (third[0], "ran")]
@@ -169,9 +169,7 @@ def test_a_waiting_one_that_is_killed_leaves_the_place_and_its_instant_is_missed
 
 def test_replace_ends_the_run_that_goes_on(busy: Project) -> None:
     calendar = Calendar(busy, overlap="replace")
-    first = calendar.comes(4)
-    running = calendar.start()
-    is_running(busy)
+    first, running = calendar.runs(4)
     second = calendar.comes(5)
     replacing = calendar.start()
     assert running.wait().code == 1
@@ -185,9 +183,7 @@ def test_replace_ends_the_run_that_goes_on(busy: Project) -> None:
 @pytest.mark.parametrize("overlap", ["skip", "queue", "replace"])
 def test_after_kill_9_the_next_instant_meets_the_work_that_goes_on(busy: Project, overlap: str) -> None:
     calendar = Calendar(busy, overlap=overlap)
-    first = calendar.comes(4)
-    running = calendar.start()
-    is_running(busy)
+    first, running = calendar.runs(4)
     running.kill()
     second = calendar.comes(5)
     other = calendar.start()
@@ -350,12 +346,8 @@ def test_all_that_is_caught_up_keeps_its_turn_while_cron_asks_again_and_again(bu
 @pytest.mark.parametrize("again", [False, True])
 def test_what_waits_begins_nothing_after_its_schedule_was_removed(busy: Project, again: bool) -> None:
     calendar = Calendar(busy, overlap="queue")
-    first = calendar.comes(3)
-    running = calendar.start()
-    is_running(busy)
-    second = calendar.comes(4)
-    waiting = calendar.start()
-    wait_for(lambda: Queue(busy.system, "nightly").waiting() == epoch(second[0]))
+    first, running = calendar.runs(3)
+    _, waiting = calendar.waits(4)
     assert schedules.remove(busy.system, "nightly")
     if again:
         schedules.write(busy.system, Schedule("nightly", "* * * * *", overlap="queue", since=iso(time.time() + 3600)))
