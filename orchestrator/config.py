@@ -85,6 +85,18 @@ def settings(root: Path, flags: Mapping[str, object], environ: Mapping[str, str]
     return _settled(values, origins)
 
 
+def to_tell_by(root: Path) -> Settings | None:
+    """Who is told, where other settings are wrong: just that is what they are to hear. None: these are wrong, too."""
+    faults: list[str] = []
+    layer = file_layer(root, faults)
+    layer = layer.replace(tree={table: layer.tree[table] for table in (SECRETS, NOTIFY) if table in layer.tree})
+    given = _checked(layer, faults) if layer.tree else {}
+    values = _with_defaults({name: value for name, (value, _) in given.items()})
+    origins = {name: origin for name, (_, origin) in given.items()}
+    faults += [] if faults else _contradictions(values, origins)
+    return None if faults else _settled(values, origins)
+
+
 def describe(settings: Settings) -> list[Shown]:
     """Every setting as it holds, for people: the value as it could be written in the file, its origin, its meaning."""
     own = [row for table in OWN for key in getattr(settings, table) for row in OWN[table].settings(key)]

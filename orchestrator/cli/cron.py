@@ -26,12 +26,13 @@ from orchestrator.cli.frame import (
 )
 from orchestrator.cli.instants import Records, record_line
 from orchestrator.cli.run import parsed, scheduled
+from orchestrator.config import to_tell_by
 from orchestrator.core.due import Met
 from orchestrator.core.expression import in_words, plain
 from orchestrator.core.names import iso, seconds, span
 from orchestrator.core.schedule import OVERLAPS, SKIP, Schedule
 from orchestrator.core.state import State
-from orchestrator.errors import StateDamaged, UsageError
+from orchestrator.errors import SettingsError, StateDamaged, UsageError
 from orchestrator.scheduling import Standing
 from orchestrator.store.reading import read_state
 from orchestrator.store.schedules import read
@@ -221,7 +222,13 @@ def fire(name: Annotated[str, NameArgument], project: ProjectOption = None) -> N
     root = root_of(project)
     schedule = read(root / "system", name)
     given = parsed(schedule.options)
-    raise typer.Exit(Firing(root, settings_of(root, {"jobs": given["jobs"]}), schedule, given).fire())
+    try:
+        settings = settings_of(root, {"jobs": given["jobs"]})
+    except SettingsError as fault:
+        if (left := to_tell_by(root)) is not None:
+            Firing(root, left, schedule, given).could_not_begin(fault)
+        raise
+    raise typer.Exit(Firing(root, settings, schedule, given).fire())
 
 
 def _where(schedule: Schedule) -> str:

@@ -53,12 +53,15 @@ class Firing:
             except RunActive as busy:
                 code = max(code, self._overlap(busy))
             except UsageError as fault:
-                self._skip(f"it could not begin: {_in_short(fault)}", missed=True)
+                self.could_not_begin(fault)
                 raise
             if not self._goes_on or self._queue.waiting() is not None:  # who waits goes on with the rest
                 break
         self.notice()
         return code
+
+    def could_not_begin(self, fault: UsageError) -> None:
+        self._skip(f"it could not begin: {_in_short(fault)}", missed=True)
 
     @property
     def _goes_on(self) -> bool:

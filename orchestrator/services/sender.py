@@ -17,7 +17,7 @@ from typing import Any
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential, wait_random
 
 from orchestrator import clock, disk
-from orchestrator.config import Settings, settings
+from orchestrator.config import Settings, settings, to_tell_by
 from orchestrator.core.names import iso
 from orchestrator.core.outward import Target
 from orchestrator.errors import OrchError, SettingsError
@@ -167,7 +167,15 @@ class Sender:
         self.root, self.note, self.patience = root, note, patience
         self.outbox, self.fares = Outbox(root), Fares(root / "system")
         self.leaving = Event()
-        self.settings: Settings = settings(root, {}, os.environ)
+        self.settings = self._read()
+
+    def _read(self) -> Settings:
+        try:
+            return settings(self.root, {}, os.environ)
+        except SettingsError:
+            if (left := to_tell_by(self.root)) is None:
+                raise
+            return left
 
     def run(self) -> set[str]:
         """Until nothing is left that could be sent now; returns what it knew of when it looked last."""
@@ -200,7 +208,7 @@ class Sender:
             carrier.join()
         self.leaving.clear()
         try:
-            self.settings = settings(self.root, {}, os.environ)
+            self.settings = self._read()
         except SettingsError as error:
             self.note(f"the settings as they were are used on: {error.message.splitlines()[0]}")
 

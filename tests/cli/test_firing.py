@@ -21,6 +21,7 @@ from orchestrator.core.state import INSTANTS_KEPT, State
 from orchestrator.store import schedules
 from orchestrator.store.queue import Queue
 from tests.driving import FAST, Project, Started, wait_for
+from tests.services.listening import Server
 
 GATE = 'echo $ORCH_DUE >> dues; until [ -e "go" ]; do sleep 0.02; done'
 PLAIN = "echo $ORCH_DUE >> dues"
@@ -243,6 +244,24 @@ def test_what_cannot_begin_says_why_and_has_its_record(busy: Project) -> None:
     assert calendar.records()[0]["missed"], "somebody is to hear of it"
     assert "it could not begin" in busy.orch("health").out
     assert calendar.fire() == 0
+
+
+def test_settings_that_are_wrong_are_told_to_those_whom_they_name(busy: Project, server: Server) -> None:
+    (busy.root / "orch.toml").write_text(f'jbos = 3\n[notify.ops]\nurl = "{server.url()}"\n')
+    calendar = Calendar(busy)
+    (due,) = calendar.comes(6)
+    ended = calendar.start().wait()
+    assert ended.code == 2 and "jbos is not a setting" in ended.err
+    assert calendar.told() == [(due, "skipped")] and "jbos" in calendar.records()[0]["why"]
+    wait_for(lambda: server.taken)
+    assert server.taken[0].document["event"] == "missed" and "jbos is not a setting" in server.taken[0].document["text"]
+    (busy.root / "orch.toml").write_text("jobs = [")
+    calendar.comes(7)
+    assert calendar.fire() == 2
+    assert len(calendar.records()) == 1, "whom to tell cannot be read either; it has its record when that can be"
+    go(busy)
+    busy.settings(FAST)
+    assert calendar.fire() == 0 and len(calendar.told()) == 2
 
 
 def test_one_that_goes_on_takes_over_what_was_left(busy: Project) -> None:
