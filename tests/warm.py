@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import subprocess
@@ -108,6 +109,16 @@ class Warm:
         assert self._popen.stdout is not None
         while self._popen.stdout.readline() != "ready\n":  # the help comes before it
             pass
+        atexit.register(self.close)
+
+    def close(self) -> None:
+        assert self._popen.stdin is not None and self._popen.stdout is not None
+        try:
+            self._popen.stdin.close()
+        except BrokenPipeError:  # it was ended before us
+            pass
+        self._popen.wait(30)
+        self._popen.stdout.close()
 
     @property
     def is_over(self) -> bool:
