@@ -61,7 +61,7 @@ def _bearing(part: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
     except (OSError, OrchError) as error:
         why = f"{error.filename or ''}: {error.strerror}" if isinstance(error, OSError) else error.message
         remedy = "run it as the account that the project belongs to, or give it back its modes"
-        yield Finding(HOST, 10, f"it cannot be looked at: {why}".replace(": : ", ": "), remedy, critical=True)
+        yield Finding(HOST, 10, f"it cannot be looked at: {why.removeprefix(': ')}", remedy, critical=True)
 
 
 def _of_the_state(root: Path, found: Settings | None) -> Iterator[Finding]:

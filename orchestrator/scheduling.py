@@ -174,7 +174,8 @@ def _leave(root: Path, name: str) -> bool:
 def standing(root: Path) -> tuple[list[Standing], list[OrchError]]:
     """Every schedule, and what is wrong with those that cannot be read."""
     found, wrong = schedules.read_all(root / "system")
-    text, why, idle = _crontab_as_it_is()
+    text, why = _crontab_as_it_is()
+    idle = "" if why or all(one.systemd for one in found) or crontab.is_daemon_running() else "no cron is running here"
     wrong += _orphans(root, text)
     rows = list[Standing]()
     for schedule in found:
@@ -203,12 +204,12 @@ def _orphans(root: Path, text: str | None) -> list[OrchError]:
     ]
 
 
-def _crontab_as_it_is() -> tuple[str | None, str, str]:
-    """What is in it; why it cannot be read; why nobody heeds it."""
+def _crontab_as_it_is() -> tuple[str | None, str]:
+    """What is in it, and why it cannot be read."""
     try:
-        return crontab.read(), "", "" if crontab.is_daemon_running() else "no cron is running here"
+        return crontab.read(), ""
     except OrchError as error:
-        return None, error.message, ""
+        return None, error.message
 
 
 def _missing(root: Path, schedule: Schedule, text: str | None) -> str:

@@ -71,11 +71,12 @@ def test_one_that_had_nothing_to_do_was_ready_all_the_same(systemd: Systemd) -> 
 @pytest.mark.parametrize(
     "environ", [{}, {"NOTIFY_SOCKET": ""}, {"NOTIFY_SOCKET": "/nowhere/at/all"}, {"NOTIFY_SOCKET": "@" + "x" * 200}]
 )
-def test_where_nobody_listens_it_is_silent(environ: dict[str, str]) -> None:
+def test_where_nobody_listens_it_is_silent(environ: dict[str, str], capfd: pytest.CaptureFixture[str]) -> None:
     supervisor = Supervisor(environ)
     supervisor.alive("a")
     supervisor.rests()
     supervisor.leaving()
+    assert capfd.readouterr() == ("", "")
 
 
 def test_who_does_not_read_holds_nobody_up(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from orchestrator import clock, process
 from orchestrator.cli.asking import ask
+from orchestrator.cli.frame import tell
 from orchestrator.cli.run import perform, scheduled
 from orchestrator.config import Settings
 from orchestrator.core.draft import Decision
@@ -23,7 +24,7 @@ from orchestrator.core.names import cut, epoch
 from orchestrator.core.observations import Observation
 from orchestrator.core.schedule import QUEUE, REPLACE, SKIP, Schedule
 from orchestrator.core.state import State
-from orchestrator.errors import Refused, RunActive, UsageError
+from orchestrator.errors import OrchError, Refused, RunActive, UsageError
 from orchestrator.scheduling import note_next
 from orchestrator.store.lock import RUN, holder
 from orchestrator.store.queue import Queue
@@ -61,7 +62,11 @@ class Firing:
         return code
 
     def could_not_begin(self, fault: UsageError) -> None:
-        self._skip(f"it could not begin: {_in_short(fault)}", missed=True)
+        """Whatever becomes of its record, what kept it from beginning is what is said."""
+        try:
+            self._skip(f"it could not begin: {_in_short(fault)}", missed=True)
+        except OrchError as error:
+            tell(f"the instant has no record yet: {error.message}")
 
     @property
     def _goes_on(self) -> bool:

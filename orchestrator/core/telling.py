@@ -110,9 +110,13 @@ class _Line:
     def say(self, event: str, number: int, words: str) -> None:
         self._said.setdefault(event, {}).setdefault(phase_of(number), words)
 
-    def add(self, event: str, number: int | None, text: str, phases: Iterable[int] = (), after: str = "") -> str:
+    def add(
+        self, event: str, number: int | None, text: str, phases: Iterable[int] = (), after: str = "", called: str = ""
+    ) -> str:  # fmt: skip
+        """`called`: what its id ends with, where another of that kind may say something else."""
         listed = tuple((number, self._name_of(number)) for number in phases)[:LISTED]
-        made = Message(self.id(event, number), event, readable(text, LONGEST), self.at, self.teller.run, listed, after)
+        named = self.id(called or event, number)
+        made = Message(named, event, readable(text, LONGEST), self.at, self.teller.run, listed, after)
         self._messages.append(made)
         return made.id
 
@@ -244,18 +248,7 @@ def _warn(number: int, gate: Gate, line: _Line) -> str:
         return ""
     when = iso(epoch(gate.due_at) - min(most, max(least, gate.delay_seconds / 10)))
     text = f"phase {line.name(number)} still waits for {gate.told()}: {_shown_of(gate)}{ways(number)}"
-    line._messages.append(
-        Message(
-            line.id(f"{GATE}_warning", number),
-            GATE,
-            readable(text, LONGEST),
-            line.at,
-            line.teller.run,
-            ((number, line._name_of(number)),),
-            when,
-        )
-    )
-    return line._messages[-1].id
+    return line.add(GATE, number, text, [number], when, called=f"{GATE}_warning")
 
 
 def _shown_of(gate: Gate) -> str:

@@ -246,6 +246,15 @@ def test_what_cannot_begin_says_why_and_has_its_record(busy: Project) -> None:
     assert calendar.fire() == 0
 
 
+def test_what_kept_it_from_beginning_is_said_also_where_it_cannot_be_noted(busy: Project) -> None:
+    busy.file("phases/bad.toml", "[[phase]]\nnumber = 1\n")
+    calendar = Calendar(busy)
+    calendar.comes(7)
+    (busy.system / "asks").write_text("in the way")
+    ended = calendar.start().wait()
+    assert ended.code == 2 and "bad.toml" in ended.err and "the instant has no record yet" in ended.err
+
+
 def test_settings_that_are_wrong_are_told_to_those_whom_they_name(busy: Project, server: Server) -> None:
     (busy.root / "orch.toml").write_text(f'jbos = 3\n[notify.ops]\nurl = "{server.url()}"\n')
     calendar = Calendar(busy)

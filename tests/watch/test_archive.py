@@ -212,3 +212,4 @@ def test_a_folder_that_is_not_there_is_no_fault(tmp_path: Path) -> None:
     (tmp_path / "phases").write_text("a file")
     (tmp_path / "orchestrator.log.1").mkdir()
     tend(tmp_path)
+    assert (tmp_path / "phases").read_text() == "a file" and (tmp_path / "orchestrator.log.1").is_dir()
