@@ -19,8 +19,8 @@ from pathlib import Path
 PRIVATE_FILE, PRIVATE_FOLDER = 0o600, 0o700
 
 
-def make_folder(path: Path) -> None:
-    """`path` and its missing parents, private, their names synced."""
+def make_folder(path: Path, *, durable: bool = True) -> None:
+    """`path` and its missing parents, private; `durable`: their names synced."""
     missing = []
     while not path.is_dir():
         missing.append(path)
@@ -33,7 +33,8 @@ def make_folder(path: Path) -> None:
                 raise
             continue
         try:
-            sync_folder(folder.parent)
+            if durable:
+                sync_folder(folder.parent)
         except OSError:
             os.rmdir(folder)  # else the next call would take it for one whose name is safe
             raise

@@ -265,6 +265,7 @@ class Holding:
         return {
             "beat_interval": self.settings.beat_interval, "load_timeout": self.settings.load_timeout,
             "python": sys.executable, "phase_files": files, "forget_logs_after": self.settings.logs_keep,
+            "starts_programs": any(spec.run is not None for spec in plan.specs.values()),
         }  # fmt: skip
 
 

@@ -195,8 +195,9 @@ class Trial:
         order, site = self.order, self.site
         log = site.project / order.log
         try:
-            forget_old(log.parent, site.forget_logs_after - 1)
-            disk.make_folder(site.folder / "work")
+            if order.attempt.number >= site.forget_logs_after:
+                forget_old(log.parent, site.forget_logs_after - 1)
+            disk.make_folder(site.folder / "work", durable=False)
             self._output = Output(site.loop, log, order.log_bytes, self._on_progress, site.masker)
         except OSError as fault:
             raise NotStarted("RESOURCE", f"no log or work folder can be made for it: {fault}") from fault

@@ -68,7 +68,7 @@ class BoundedLog:
     def _open(self, how: int = 0) -> None:
         how |= os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK  # a pipe may stand there
         try:
-            disk.make_folder(self.path.parent)
+            disk.make_folder(self.path.parent, durable=False)
             self._fd = os.open(self.path, how, disk.PRIVATE_FILE)
             self._size = self._written = os.fstat(self._fd).st_size
         except OSError:  # from here on every write fails, and is counted

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.agent.loop import READ, WRITE, Loop
-from orchestrator.core.wire import Link, WireFault
+from orchestrator.core.wire import ALONE_AFTER, Link, WireFault
 
 HELLO_SECONDS = 10.0
 _CHUNK = 262144
@@ -52,7 +52,7 @@ class Connection:
         """What the socket takes now; the rest when it takes more."""
         if not self.is_open:
             return
-        self.put(self.link.acknowledge())
+        self.put(self.link.acknowledge(ALONE_AFTER))
         if not self._out:
             return
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 from collections.abc import Callable
 from typing import Any
 
@@ -53,7 +54,7 @@ class Root:
     @property
     def is_pending(self) -> bool:
         """A fork is on its way: who appears may be this attempt."""
-        return self._channel is not None and self.pid is None
+        return self.pid is None and (self._channel is not None or self._report >= 0)
 
     @property
     def living_pid(self) -> int | None:
@@ -79,9 +80,12 @@ class Root:
         self.status = status
         self.wake()
 
-    def read_channel(self) -> None:
+    def read_pending(self) -> None:
+        """Has it said its pid?"""
         if self._channel is not None:
             self._channel.read()
+        elif select.select([self._report], [], [], 0)[0]:
+            self._on_report(READ)
 
     def stop_starting(self) -> None:
         self._close_report()
@@ -102,7 +106,11 @@ class Root:
         """Fork here, and wait (without blocking) until it is executed or says why not."""
         launch = Launch(
             argv,
-            {**os.environ, **self._site.own_environment(self._order), **self._site.secret_environment(self._order)},
+            {
+                **self._site.environ,
+                **self._site.own_environment(self._order),
+                **self._site.secret_environment(self._order),
+            },
             self._site.folder_of(self._order),
             output=output,
             keep_fds=keep_fds,
@@ -110,18 +118,37 @@ class Root:
             limits=self._order.limits,
             group_procs=self._group.procs if self._group is not None else "",
         )
-        pid, self._report = process.begin(launch)
-        self._adopt(pid)
-        self._site.loop.watch(self._report, READ, self._on_report)
-        while self._report >= 0 and self.is_wanted:
-            yield
+        report = self._site.launcher.begin(launch)
+        if report is not None:
+            late = self._site.loop.after(self._site.load_timeout, self._site.launcher.end)
+            yield from self._follow(report)
+            late.cancel()
+        if self.pid is None and self.is_wanted:  # the launcher could not
+            self._said = b""
+            pid, report = process.begin(launch)
+            self._adopt(pid)
+            yield from self._follow(report)
         if self._said:
             _say_why(process.fault_from(self._said, launch))
 
+    def _follow(self, report: int) -> Steps:
+        """Until it is executed; one that is not wanted any more until it is known, for it may be there by now."""
+        self._report = report
+        self._site.loop.watch(report, READ, self._on_report)
+        while self._report >= 0 and (self.is_wanted or self.pid is None):
+            yield
+
     def _on_report(self, _mask: int) -> None:
-        self._said = os.read(self._report, 4096)
-        self._close_report()
-        self.wake()
+        """First the pid, where the launcher forked it; then its end, or before it why not."""
+        data = os.read(self._report, 4096)
+        if not data:
+            self._close_report()
+            self.wake()
+            return
+        pid, mark, rest = data.partition(b"\n")
+        if mark:
+            self._adopt(int(pid))
+        self._said += rest if mark else data
 
     def _close_report(self) -> None:
         if self._report >= 0:
@@ -202,6 +229,7 @@ class Root:
             self._site.census.roots[self._forked] = self._key
         elif kind == "ready" and self.pid is None and self._forked is not None:
             self._adopt(self._forked)
+            self.wake()
         else:
             self._hear_rest(message)
 
@@ -222,7 +250,6 @@ class Root:
         self.ticking_since, self.started_at = clock.ticking(), clock.now()
         if self._channel is not None:
             self._channel.say_go()
-        self.wake()
 
 
 def _say_why(fault: LaunchFault | None) -> None:

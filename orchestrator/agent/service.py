@@ -32,17 +32,30 @@ def main(arguments: list[str]) -> int:
     service = Agent(project, agent)
     service.open(socket.socket(fileno=int(options["--owner-fd"])))
     gc.freeze()
-    service.run()
+    try:
+        service.run()
+    finally:
+        flush_log()
     return 0
 
 
+_lines: list[str] = []
+
+
 def write_log(text: str) -> None:
-    """A line on standard error, which is the agent's log; at a megabyte it begins anew."""
+    """A line of the agent's log, which is its standard error; written when the pass of the loop is over."""
+    _lines.append(f"{iso(clock.now())} {text}\n")
+
+
+def flush_log() -> None:
+    """At a megabyte it begins anew."""
+    data, _lines[:] = "".join(_lines).encode(errors="replace"), ()
     try:
-        if os.fstat(2).st_size > _LOG_BYTES:
+        if data and os.fstat(2).st_size > _LOG_BYTES:
             os.ftruncate(2, 0)
             os.write(2, b"(older lines were dropped)\n")
-        os.write(2, f"{iso(clock.now())} {text}\n".encode(errors="replace"))
+        if data:
+            os.write(2, data)
     except OSError:  # a full disk, or nobody who reads: the work goes on
         pass
 
@@ -90,6 +103,7 @@ class Agent:
     def run(self) -> None:
         while not self._may_go():
             self._loop.turn()
+            flush_log()  # before others are told
             for connection in self._connections:
                 connection.flush()
             self._connections = [each for each in self._connections if each.is_open]
@@ -107,7 +121,8 @@ class Agent:
 
     def _close(self) -> None:
         self._foundry.close()
-        while not self._foundry.is_gone:
+        self._site.launcher.close()
+        while not (self._foundry.is_gone and self._site.launcher.is_gone):
             self._loop.turn()
         self._site.groups.drop(None)
         for connection in self._connections:
@@ -141,8 +156,10 @@ class Agent:
     # ── processes ──────────────────────────────────────────────────────────────────────────────────────────────
 
     def _on_exit(self, pid: int, status: int) -> None:
-        if self._foundry.on_exit(pid, status):
+        if self._foundry.on_exit(pid, status) or self._site.launcher.on_exit(pid):
             return
+        if pid not in self._site.census.roots:
+            self._read_pending()
         key = self._site.census.roots.get(pid)
         trial = self._trials.get(key) if key else None
         if trial is not None and trial.root.living_pid == pid:
@@ -153,7 +170,7 @@ class Agent:
     def _read_pending(self) -> None:
         for trial in list(self._trials.values()):
             if trial.root.is_pending:
-                trial.root.read_channel()
+                trial.root.read_pending()
 
     def _wake_ending(self) -> None:
         for trial in self._trials.values():
@@ -232,6 +249,8 @@ class Agent:
             connection.put(self._link.replay(int(message.get("seen", 0))))
         if epoch == self._first_epoch:
             self._foundry.warm()
+            if is_new and self._site.starts_programs:
+                self._site.launcher.warm(self._site.python, self._site.tags)
         if not self._is_beating:
             self._is_beating = True
             self._loop.after(self._site.beat_interval, self._beat)
@@ -271,7 +290,7 @@ class Agent:
             for trial in self._trials.values()
         }
         if not self._owner.is_backed_up:
-            self._owner.put(self._link.send("beat", attempts=attempts))
+            self._owner.put(self._link.send("beat", attempts=attempts) + self._link.acknowledge())
         self._loop.after(self._site.beat_interval, self._beat)
 
     # ── attempts ───────────────────────────────────────────────────────────────────────────────────────────────

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from orchestrator.agent.launching import Launcher
 from orchestrator.agent.loop import Loop
 from orchestrator.agent.tree import Census
 from orchestrator.core.item import Item
@@ -29,11 +30,14 @@ class Site:
         self.loop = loop
         self._log = log
         self.census = Census(loop)
+        self.environ = dict(os.environ)
+        self.launcher = Launcher(self.census, log, self.environ)
         self.groups = Groups()
         self.python = ""
         self.load_timeout = 30.0
         self.beat_interval = 2.0
         self.forget_logs_after = 20
+        self.starts_programs = False
         self.phase_files: dict[str, str] = {}
         self.secrets: dict[str, str] = {}
         self.masker: Masker | None = None
@@ -50,6 +54,7 @@ class Site:
             self.masker = Masker(self.secrets.values())
         self.python = str(settings.get("python") or self.python)
         self.load_timeout = float(settings.get("load_timeout", self.load_timeout))
+        self.starts_programs = bool(settings.get("starts_programs"))
         self.forget_logs_after = int(settings.get("forget_logs_after", self.forget_logs_after))
         self.phase_files = {str(file): str(digest) for file, digest in settings.get("phase_files", {}).items()}
 

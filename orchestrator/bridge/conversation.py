@@ -9,7 +9,7 @@ from typing import Any
 
 from orchestrator import clock
 from orchestrator.core.names import AttemptId, Identity
-from orchestrator.core.wire import VERSION, Link, WireFault
+from orchestrator.core.wire import ALONE_AFTER, VERSION, Link, WireFault
 
 CHUNK = 256 * 1024
 NOTHING_TO_TEND = 10.0
@@ -78,12 +78,13 @@ class Conversation:
         self._send(self._link.send("hello", v=VERSION, epoch=epoch, owner=who, seen=self._link.seen, settings=settings))
 
     def say(self, kind: str, **fields: Any) -> None:
+        """Goes out with the next `flush`."""
         data = self._link.send(kind, **fields)
         if not self._is_resuming:
-            self._send(data)
+            self._put(data)
 
     def ping(self) -> None:
-        self.say("ping", t=clock.ticking())
+        self._send(self._link.send("ping", t=clock.ticking()) + self._link.acknowledge())
 
     def flush(self) -> None:
         while self._out and not self.closed:
@@ -120,7 +121,7 @@ class Conversation:
                 self.closed = "its socket closed"
                 break
             messages += self._take(data)
-        self._send(self._link.acknowledge())
+        self._send(self._link.acknowledge(ALONE_AFTER))
         return messages
 
     def resume(self, sock: socket.socket) -> None:
@@ -152,10 +153,13 @@ class Conversation:
         return [message for message in messages if message["kind"] != "pong"]
 
     def _send(self, data: bytes) -> None:
+        self._put(data)
+        self.flush()
+
+    def _put(self, data: bytes) -> None:
         if data and not self.closed:
             self.sent += 1
             self._out += data
-            self.flush()
 
 
 def connect_or_none(folder: Path) -> socket.socket:

@@ -127,6 +127,8 @@ class LocalBridge:
                 self._take(action.attempt)
             elif isinstance(action, act.EndAgent):
                 self._end(action)
+        for conversation in self._conversations():
+            conversation.flush()
 
     def take_over(self, findings: list[Finding]) -> list[Finding]:
         """Become the owner of every agent that is alive; each finding comes back with what that agent has in hand.

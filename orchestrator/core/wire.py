@@ -1,7 +1,8 @@
 """The protocol between orchestrator and agent, without a socket: bytes in, messages out, and back.
 
 A message is one JSON object on a line. Those that matter are numbered; the receiver acknowledges the highest number
-it has, the sender keeps what is not acknowledged and sends it again after a reconnect. A number seen twice is dropped.
+it has (`seen`, along with the next of its own, or alone where none follows), the sender keeps what is not acknowledged
+and sends it again after a reconnect. A number seen twice is dropped.
 Over a WebSocket the same objects travel as frames.
 """
 
@@ -17,6 +18,7 @@ from orchestrator.core.value import Value
 
 VERSION = 1
 LARGEST = 16 * 1024 * 1024
+ALONE_AFTER = 32  # this many messages that nothing was answered to are acknowledged by themselves
 UNNUMBERED = ("hello", "welcome", "ack", "beat", "ping", "pong")
 
 
@@ -80,13 +82,14 @@ class Link:
         if kind in UNNUMBERED:
             return _encode(message)
         self._last_sent += 1
-        data = _encode({**message, "n": self._last_sent})
+        self._acknowledged = self.seen
+        data = _encode({**message, "n": self._last_sent, "seen": self.seen})
         self._sent.append((self._last_sent, data))
         return data
 
-    def acknowledge(self) -> bytes:
-        """What tells the other side how far we are; empty when it knows."""
-        if self.seen == self._acknowledged:
+    def acknowledge(self, least: int = 1) -> bytes:
+        """What tells the other side how far we are; empty while there are fewer than `least` that it does not know of."""
+        if self.seen - self._acknowledged < least:
             return b""
         self._acknowledged = self.seen
         return _encode({"kind": "ack", "seen": self.seen})
@@ -119,6 +122,7 @@ class Link:
         number = message.get("n")
         if number is None:
             return message
+        self._forget(message.get("seen") or 0)
         if number <= self.seen:
             return None
         if number != self.seen + 1:
@@ -145,6 +149,8 @@ def _decode(line: bytes) -> dict[str, Any]:
     kind, number, seen = (
         (message.get(key) for key in ("kind", "n", "seen")) if isinstance(message, dict) else (None,) * 3
     )
-    if not isinstance(kind, str) or not isinstance(number, int | None) or (kind == "ack" and not isinstance(seen, int)):
+    if not isinstance(kind, str) or not isinstance(number, int | None) or not isinstance(seen, int | None):
+        raise WireFault(f"not a message: {line[:80]!r}")
+    if kind == "ack" and seen is None:
         raise WireFault(f"not a message: {line[:80]!r}")
     return dict(message)

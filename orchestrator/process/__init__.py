@@ -35,6 +35,7 @@ from orchestrator.process.ending import (
 )
 from orchestrator.process.groups import end_groups_of
 from orchestrator.process.launch import (
+    LAUNCHER,
     Launch,
     LaunchFault,
     allow_signals,
@@ -70,6 +71,7 @@ from orchestrator.process.table import (
 __all__ = [
     "ALIVE",
     "DEAD",
+    "LAUNCHER",
     "LONGEST",
     "STOPPED",
     "STORM_SECONDS",

@@ -99,13 +99,18 @@ def end_strays(keep: Collection[int], patience: float = 5.0) -> list[str]:
         known = [describe(one.pid) for one in strays]
         insist([*strays, *below([one.pid for one in strays], table)], table)
         met = chase(lambda entry: entry.parent == me and entry.pid not in keep, STORM_SECONDS)
-        for name in (*known, *met):  # one that is dying has a shorter name, and may be met once more
-            names.setdefault(name.partition(" ")[0], name)
+        _note(names, (*known, *met))
         for one in strays:
             _reap_one(one.pid)
         if not strays and not met:
             break
     return list(names.values())[:_MOST_NAMES]
+
+
+def _note(names: dict[str, str], described: Iterable[str]) -> None:
+    """By pid: one that is dying has a shorter name, and may be met once more."""
+    for name in described:
+        names.setdefault(name.partition(" ")[0], name)
 
 
 def _reap_one(pid: int) -> None:
@@ -180,7 +185,8 @@ def end_orphans(
         return _tagged(table, str(project), agents, attempts), table
 
     found, table = left()
-    names = dict.fromkeys(describe(one.pid) for one in found)
+    names = dict[str, str]()
+    _note(names, map(describe, [one.pid for one in found]))
     ask(found)
     until = clock.ticking() + grace
     while found and clock.ticking() < until:
@@ -190,8 +196,8 @@ def end_orphans(
     while clock.ticking() < until:
         insist([*found, *below([one.pid for one in found], table)], table)
         met = chase(is_prey, STORM_SECONDS) if agents else []
-        names.update(dict.fromkeys(met))
+        _note(names, met)
         found, table = left()
         if not found and not met:
             break
-    return list(names)[:_MOST_NAMES]
+    return list(names.values())[:_MOST_NAMES]

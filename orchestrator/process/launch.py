@@ -14,6 +14,7 @@ from orchestrator.core.spec import Limits
 from orchestrator.core.value import Value
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+LAUNCHER = str(Path(__file__).with_name("launcher.py"))
 
 
 class Launch(Value):

@@ -69,6 +69,7 @@ class Owner:
     def hello(self, *, seen: int = 0, version: int = VERSION, **settings: Any) -> None:
         settings = {"beat_interval": 0.2, "load_timeout": 10, "python": sys.executable, "phase_files": {}, **settings}
         settings.setdefault("forget_logs_after", 20)
+        settings.setdefault("starts_programs", not settings["phase_files"])
         self.put("hello", v=version, epoch=self.epoch, owner=process.myself().as_dict(), seen=seen, settings=settings)
 
     def start(self, what: Order) -> None:

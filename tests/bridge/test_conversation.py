@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator import clock
 from orchestrator.bridge.conversation import Backoff, Conversation, connect
-from orchestrator.core.wire import VERSION, Link
+from orchestrator.core.wire import ALONE_AFTER, VERSION, Link
 from tests.core.given import ME
 
 
@@ -59,6 +59,7 @@ def test_what_is_said_is_heard_in_its_order_and_kept_until_it_is_acknowledged(pa
     talk, far = pair
     for number in range(3):
         talk.say("stop", attempt=f"r1/{number}.1")
+    talk.flush()
     assert [message["attempt"] for message in far.hear()] == ["r1/0.1", "r1/1.1", "r1/2.1"]
     assert (talk.unacknowledged, talk.sent) == (3, 3)
     far.sock.sendall(far.link.acknowledge())
@@ -71,7 +72,13 @@ def test_what_is_heard_is_acknowledged_and_counted(pair):
     far.say("started", attempt="r1/3.1")
     far.say("beat")
     assert kinds(talk.hear()) == ["started", "beat"] and talk.received == 2
-    assert far.link.unacknowledged == 1 and far.hear() == [] and far.link.unacknowledged == 0
+    assert far.link.unacknowledged == 1
+    talk.ping()
+    assert kinds(far.hear()) == ["ping"] and far.link.unacknowledged == 0
+    for _ in range(ALONE_AFTER):
+        far.say("started", attempt="r1/3.1")
+    talk.hear()
+    assert far.hear() == [] and far.link.unacknowledged == 0
 
 
 def test_a_pong_tells_the_latency_and_nothing_else(pair):
@@ -112,6 +119,7 @@ def test_nothing_waits_for_an_agent_that_does_not_read(pair):
     since = clock.ticking()
     for number in range(400):
         talk.say("start", order="x" * 4096, number=number)
+        talk.flush()
     assert clock.ticking() - since < 30 and talk.wants_to_be_tended_in() < 1
     heard = 0
     while heard < 400:
@@ -123,6 +131,7 @@ def test_nothing_waits_for_an_agent_that_does_not_read(pair):
 def test_after_a_new_line_numbers_go_on_and_only_what_was_not_seen_is_said_again(pair):
     talk, far = pair
     talk.say("stop", attempt="r1/1.1")
+    talk.flush()
     assert len(far.hear()) == 1
     far.sock.close()
     talk.hear()

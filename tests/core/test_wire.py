@@ -21,7 +21,7 @@ def plain(messages: list[dict[str, Any]]) -> list[tuple[str, Any]]:
 
 def test_a_message_is_a_line_of_json_with_its_number() -> None:
     link = Link()
-    assert json.loads(link.send("start", x=1)) == {"kind": "start", "x": 1, "n": 1}
+    assert json.loads(link.send("start", x=1)) == {"kind": "start", "x": 1, "n": 1, "seen": 0}
     assert link.send("stop", x="é\n").count(b"\n") == 1
     assert json.loads(link.send("ping", t=1)) == {"kind": "ping", "t": 1}
     assert link.unacknowledged == 2
@@ -47,6 +47,18 @@ def test_what_is_acknowledged_is_forgotten() -> None:
     assert here.receive(there.acknowledge()) == []
     assert here.unacknowledged == 0
     assert there.acknowledge() == b""  # nothing new: nothing to say
+
+
+def test_an_acknowledgement_rides_along_and_goes_alone_only_where_nothing_follows() -> None:
+    here, there = Link(), Link()
+    for _ in range(3):
+        there.receive(here.send("start"))
+    assert there.acknowledge(4) == b""
+    here.receive(there.send("ended"))
+    assert here.unacknowledged == 0 and there.acknowledge() == b""
+    there.receive(here.send("taken"))
+    here.receive(there.acknowledge(1))
+    assert here.unacknowledged == 0
 
 
 def test_what_was_not_seen_is_sent_again_after_a_reconnect_and_counts_once() -> None:
