@@ -88,7 +88,7 @@ class Link:
         return data
 
     def acknowledge(self, least: int = 1) -> bytes:
-        """What tells the other side how far we are; empty while there are fewer than `least` that it does not know of."""
+        """What tells the other side how far we are; empty where fewer than `least` are not known to it."""
         if self.seen - self._acknowledged < least:
             return b""
         self._acknowledged = self.seen

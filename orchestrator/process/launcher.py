@@ -24,12 +24,12 @@ from os import (
     execve,
     getpid,
     getppid,
-    open,
     set_inheritable,
     setsid,
     uname,
     write,
 )
+from os import open as open_fd
 
 TYPE_CHECKING = False  # typing is larger than this process
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def _become(
 def _join(group: int) -> None:
     """Where it fails we go on without: a control group makes the end of a tree surer, nothing else."""
     try:
-        write(open("cgroup.procs", O_WRONLY | O_CLOEXEC, dir_fd=group), b"0")
+        write(open_fd("cgroup.procs", O_WRONLY | O_CLOEXEC, dir_fd=group), b"0")
     except OSError:
         pass
 
