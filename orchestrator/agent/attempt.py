@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from typing import Any
@@ -232,7 +233,6 @@ class Trial:
             self._output.finish()
         if self.order.outputs and self._kind()[:2] == (EXITED, 0) and self.failure is None:
             yield from self._look_at_outputs()
-        self.site.groups.drop(self._group)
 
     def _end_tree(self, is_aborted: bool) -> Steps:
         grace = self.order.kill_grace
@@ -282,6 +282,7 @@ class Trial:
 
     def report(self) -> None:
         outcome = self._outcome()
+        self.site.groups.drop(self._group)
         failure = outcome.failure.message if outcome.failure is not None else ""
         if outcome.succeeded:
             self.slot.transition_to(life.COMPLETED)
@@ -298,7 +299,8 @@ class Trial:
             failure, result = self._read_result()
         is_success = kind == EXITED and status == 0 and failure is None
         tail = self._output.lines.tail() if self._output is not None else ()
-        self.site.result_file(self.order).unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.site.result_file(self.order))
         return Outcome(
             kind,
             exit_status=status,

@@ -6,6 +6,7 @@ import marshal
 import os
 import socket
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 
 from orchestrator import process
 from orchestrator.agent.tree import Census
@@ -99,8 +100,12 @@ class Launcher:
 
 
 def _programs(name: str, path: str) -> list[str]:
-    """Where it is to be looked for; of absolute places those where something is, as long as there are any."""
-    if "/" in name:
-        return [name]
-    places = [os.path.join(folder or ".", name) for folder in path.split(":")]
-    return [place for place in places if place[0] != "/" or os.access(place, os.F_OK)] or places
+    """Where it is to be looked for: from the first absolute place on where something is, if there is one."""
+    places = _places(name, path)
+    first = next((at for at, place in enumerate(places) if place[0] != "/" or os.access(place, os.F_OK)), 0)
+    return places[first:]
+
+
+@lru_cache
+def _places(name: str, path: str) -> list[str]:
+    return [name] if "/" in name else [os.path.join(folder or ".", name) for folder in path.split(":")]

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import heapq
-import selectors
+import select
 import signal
 import socket
 from collections.abc import Callable, Generator
+from typing import NamedTuple
 
 from orchestrator import clock, process
 
 Steps = Generator[None, None, None]
-READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
-# select() sleeps on a clock that stops while the machine is suspended; deadlines do not
+READ, WRITE, END = select.EPOLLIN, select.EPOLLOUT, 0  # END: only that the other side has closed
+# poll() sleeps on a clock that stops while the machine is suspended; deadlines do not
 LONGEST_SLEEP_SECONDS = 2.0
+
+
+class Watch(NamedTuple):
+    mask: int
+    call: Callable[[int], None]
 
 
 class Timer:
@@ -59,7 +65,8 @@ class Loop:
         self.on_exit: Callable[[int, int], None] = lambda pid, status: None
         self.on_signal: dict[int, Callable[[], None]] = {}
         self._log = log
-        self._selector = selectors.DefaultSelector()
+        self._epoll = select.epoll()
+        self._watched: dict[int, Watch] = {}
         self._timers: list[Timer] = []
         self._ready: dict[Task, None] = {}
         self._pending_signals: set[int] = set()
@@ -70,7 +77,7 @@ class Loop:
         self.watch(self._bell.fileno(), READ, self._ring)
 
     def close(self) -> None:
-        self._selector.close()
+        self._epoll.close()
         self._bell.close()
         self._bell_end.close()
 
@@ -80,14 +87,15 @@ class Loop:
             signal.signal(number, lambda caught, _frame: self._pending_signals.add(caught))
 
     def watch(self, fd: int, mask: int, call: Callable[[int], None]) -> None:
-        if fd in self._selector.get_map():
-            self._selector.modify(fd, mask, call)
+        if fd in self._watched:
+            self._epoll.modify(fd, mask)
         else:
-            self._selector.register(fd, mask, call)
+            self._epoll.register(fd, mask)
+        self._watched[fd] = Watch(mask, call)
 
     def unwatch(self, fd: int) -> None:
-        if fd in self._selector.get_map():
-            self._selector.unregister(fd)
+        if self._watched.pop(fd, None) is not None:
+            self._epoll.unregister(fd)
 
     def after(self, seconds: float, call: Callable[[], None]) -> Timer:
         timer = Timer(clock.ticking() + max(0.0, seconds), call)
@@ -112,11 +120,13 @@ class Loop:
 
     def turn(self) -> None:
         """One pass. Ended children come before timers: no deadline swallows an exit that is already known."""
-        events = self._selector.select(0 if self._ready else self._sleep())
+        # as they are watched now: a number may be that of another descriptor before its turn comes
+        events = [(fd, self._watched[fd], mask) for fd, mask in self._epoll.poll(0 if self._ready else self._sleep())]
         self._take_signals()
-        for key, mask in events:
-            if self._selector.get_map().get(key.fd) is key:
-                self.guard(f"descriptor {key.fd}", lambda key=key, mask=mask: key.data(mask))  # type: ignore[misc]
+        for fd, watch, mask in events:
+            if self._watched.get(fd) is watch:
+                ended = mask & (select.EPOLLHUP | select.EPOLLERR)
+                self.guard(f"descriptor {fd}", watch.call, watch.mask if ended else mask)
         self._fire()
         ready, self._ready = self._ready, {}
         for task in ready:
@@ -142,7 +152,7 @@ class Loop:
             if number == signal.SIGCHLD:
                 self.reap()
             elif number in self.on_signal:
-                self.guard(signal.Signals(number).name, self.on_signal[number])
+                self.guard(f"signal {number}", self.on_signal[number])
 
     def _fire(self) -> None:
         now = clock.ticking()
@@ -154,10 +164,10 @@ class Loop:
                 call, timer.call = timer.call, None
                 self.guard("timer", call)
 
-    def guard(self, name: str, call: Callable[[], None]) -> None:
+    def guard(self, name: str, call: Callable[..., None], *given: object) -> None:
         """A fault in one part is written down and harms no other part."""
         try:
-            call()
+            call(*given)
         except Exception as fault:
             self._log(f"fault in {name}: {type(fault).__name__}: {fault} ({_place(fault)})")
 

@@ -33,6 +33,7 @@ class Connection:
         self._loop = loop
         self._heard, self._closed = heard, closed
         self._out = bytearray()
+        self._is_blocked = False
         sock.setblocking(False)
         loop.watch(sock.fileno(), READ, self._on_ready)
 
@@ -64,7 +65,9 @@ class Connection:
             self._closed(self)
             return
         del self._out[:sent]
-        self._loop.watch(self._socket.fileno(), READ | WRITE if self._out else READ, self._on_ready)
+        if bool(self._out) != self._is_blocked:
+            self._is_blocked = bool(self._out)
+            self._loop.watch(self._socket.fileno(), READ | WRITE if self._out else READ, self._on_ready)
 
     def close(self) -> None:
         """What was not read is dropped: an order of a dead owner shall not run later."""
@@ -90,7 +93,7 @@ class Connection:
         for message in self._decode(data):
             if not self.is_open:
                 return
-            self._loop.guard(f"message {message['kind']}", lambda message=message: self._heard(self, message))  # type: ignore[misc]
+            self._loop.guard(f"message {message['kind']}", self._heard, self, message)
 
     def _decode(self, data: bytes) -> list[dict[str, Any]]:
         try:

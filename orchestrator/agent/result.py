@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 import stat
-from pathlib import Path
 from typing import Any
 
 from orchestrator.agent.channel import LARGEST_RESULT
 from orchestrator.core.outcome import Failure
 
 
-def read_result(path: Path) -> tuple[Failure | None, Any]:
+def read_result(path: str) -> tuple[Failure | None, Any]:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:

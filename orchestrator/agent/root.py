@@ -11,7 +11,7 @@ from typing import Any
 from orchestrator import clock, process
 from orchestrator.agent.channel import Channel
 from orchestrator.agent.foundry import BROKEN, READY, SPAWN, Foundry, order_file, spawn_argv
-from orchestrator.agent.loop import READ, Steps
+from orchestrator.agent.loop import END, READ, Steps
 from orchestrator.agent.output import Output
 from orchestrator.agent.site import Site
 from orchestrator.core.outcome import Failure
@@ -84,7 +84,7 @@ class Root:
         """Has it said its pid?"""
         if self._channel is not None:
             self._channel.read()
-        elif select.select([self._report], [], [], 0)[0]:
+        elif self._report >= 0 and select.select([self._report], [], [], 0)[0]:
             self._on_report(READ)
 
     def stop_starting(self) -> None:
@@ -120,35 +120,44 @@ class Root:
         )
         report = self._site.launcher.begin(launch)
         if report is not None:
-            late = self._site.loop.after(self._site.load_timeout, self._site.launcher.end)
-            yield from self._follow(report)
+            late = self._site.loop.after(self._site.load_timeout, self._on_late)
+            yield from self._follow(report, END)  # its pid alone wakes nobody: that it is executed follows at once
             late.cancel()
         if self.pid is None and self.is_wanted:  # the launcher could not
             self._said = b""
             pid, report = process.begin(launch)
             self._adopt(pid)
-            yield from self._follow(report)
+            yield from self._follow(report, READ)
         if self._said:
             _say_why(process.fault_from(self._said, launch))
 
-    def _follow(self, report: int) -> Steps:
+    def _follow(self, report: int, mask: int) -> Steps:
         """Until it is executed; one that is not wanted any more until it is known, for it may be there by now."""
         self._report = report
-        self._site.loop.watch(report, READ, self._on_report)
+        self._site.loop.watch(report, mask, self._on_report)
         while self._report >= 0 and (self.is_wanted or self.pid is None):
+            if not self.is_wanted:
+                self._site.loop.watch(report, READ, self._on_report)
             yield
 
-    def _on_report(self, _mask: int) -> None:
+    def _on_late(self) -> None:
+        """What hangs is its exec, or the launcher."""
+        self.read_pending()
+        if self.pid is None:
+            self._site.launcher.end()
+
+    def _on_report(self, mask: int) -> None:
         """First the pid, where the launcher forked it; then its end, or before it why not."""
-        data = os.read(self._report, 4096)
-        if not data:
-            self._close_report()
-            self.wake()
-            return
-        pid, mark, rest = data.partition(b"\n")
-        if mark:
-            self._adopt(int(pid))
-        self._said += rest if mark else data
+        while data := os.read(self._report, 4096):
+            pid, mark, rest = data.partition(b"\n")
+            if mark:
+                self._adopt(int(pid))
+            self._said += rest if mark else data
+            if mask != END:  # there may be more to come
+                self.wake()
+                return
+        self._close_report()
+        self.wake()
 
     def _close_report(self) -> None:
         if self._report >= 0:

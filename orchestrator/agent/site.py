@@ -82,8 +82,8 @@ class Site:
         """What every process of this agent carries in its environment: found by it when all else is lost."""
         return {"ORCH_PROJECT": str(self.project), "ORCH_AGENT": self.agent}
 
-    def result_file(self, order: Order) -> Path:
-        return self.folder / "work" / f"{order.attempt}.json"
+    def result_file(self, order: Order) -> str:
+        return f"{self.folder}/work/{order.attempt}.json"
 
     def own_environment(self, order: Order) -> dict[str, str]:
         """What an attempt's environment has on top of the agent's."""
@@ -96,7 +96,7 @@ class Site:
             "ORCH_PHASE": str(attempt.phase),
             "ORCH_ATTEMPT": str(attempt.number),
             "ORCH_DUE": order.due,
-            "ORCH_RESULT": str(self.result_file(order)),
+            "ORCH_RESULT": self.result_file(order),
             "PWD": self.folder_of(order),
         }
         if isinstance(attempt.phase, Item) and order.item is not None:

@@ -22,6 +22,9 @@ ALONE_AFTER = 32  # this many messages that nothing was answered to are acknowle
 UNNUMBERED = ("hello", "welcome", "ack", "beat", "ping", "pong")
 
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
+
+
 class WireFault(Exception):
     """What came over the wire is not this protocol: the connection is closed and the reason kept."""
 
@@ -136,7 +139,7 @@ class Link:
 
 
 def _encode(message: dict[str, Any]) -> bytes:
-    return json.dumps(message, separators=(",", ":")).encode() + b"\n"
+    return _ENCODER.encode(message).encode() + b"\n"
 
 
 def _decode(line: bytes) -> dict[str, Any]:
