@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -86,18 +87,14 @@ def test_one_that_hangs_is_ended_and_what_it_owed_is_forked(agents: Callable[...
     assert process.children_of(agent.pid) == []
 
 
-def test_an_attempt_that_is_not_wanted_any_more_before_it_is_there_leaves_nothing(
-    agents: Callable[..., Driven],
-) -> None:
-    agent = agents(load_timeout=0.6)
-    launcher = launcher_of(agent)
-    os.kill(launcher, signal.SIGSTOP)
-    what = order(1, "sleep 1000.5")
-    agent.owner.start(what)
-    agent.owner.stop(what)
-    os.kill(launcher, signal.SIGCONT)
-    assert agent.owner.outcome(what).kind in ("stopped", "never_started")
-    wait_for(lambda: process.children_of(agent.pid) == [launcher])
+def test_what_is_not_wanted_any_more_before_it_is_there_leaves_nothing(agent: Driven) -> None:
+    launcher, many = launcher_of(agent), [order(number, ("sleep", "1000.5")) for number in range(1, 40)]
+    for what in many:
+        agent.owner.start(what)
+        time.sleep(0.0001 * what.attempt.number)  # at each moment of a start once
+        agent.owner.stop(what, insist=True)
+    assert {agent.owner.outcome(what).kind for what in many} == {"stopped"}
+    assert process.children_of(agent.pid) == [launcher]
 
 
 def test_what_is_too_large_for_it_is_forked(agent: Driven) -> None:
