@@ -161,6 +161,7 @@ def fork_adopted(child: Callable[[int], None], announce: Callable[[int], None]) 
 
     `announce` gets its pid before it can be adopted: whoever adopts it knows it already.
     """
+    _load_prctl()
     between = fork()
     if between:
         _, status = os.waitpid(between, 0)
