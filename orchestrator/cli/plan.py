@@ -7,7 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from orchestrator.app import definitions_of
-from orchestrator.cli.frame import JsonOption, ProjectOption, root_of, settings_of, show, show_json, tell
+from orchestrator.cli.frame import root_of, settings_of, show, show_json, tell
+from orchestrator.cli.options import JsonOption, ProjectOption
 from orchestrator.core import graph
 from orchestrator.core.drawing import KINDS, nodes_of
 from orchestrator.core.events import Scope
