@@ -39,6 +39,7 @@ JOINTS = (
     "keeper",
     "outgoing",
     "holding",
+    "resting",
     "app",
     "rollback",
     "scheduling",

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import app
-from orchestrator.beginning import RunOptions, params_for, scope_for
+from orchestrator.beginning import Recovered, RunOptions, RunResult, params_for, scope_for
 from orchestrator.cli.frame import root_of, settings_of, show, show_json, tell
-from orchestrator.cli.plan import steps_document, steps_lines
+from orchestrator.cli.steps import steps_document, steps_lines
 from orchestrator.cli.terminal import can_be_drawn_on, live_view
 from orchestrator.config import Settings
 from orchestrator.core.due import Met
@@ -22,7 +22,7 @@ from orchestrator.core.state import State
 from orchestrator.errors import UsageError
 from orchestrator.files.ground import Ground
 from orchestrator.files.measuring import examine
-from orchestrator.holding import Recovered
+from orchestrator.fitting import definitions_of
 from orchestrator.look import Look, rules_of
 from orchestrator.ports import Watcher
 from orchestrator.watch.outlet import Outlet
@@ -60,7 +60,7 @@ def scheduled(given: Mapping[str, Any], *, new: bool, meets: Callable[[State], M
 def perform(
     root: Path, settings: Settings, options: RunOptions, *, as_json: bool = False, quiet: bool = False,
     more: Sequence[Watcher] = (),
-) -> app.RunResult:  # fmt: skip
+) -> RunResult:  # fmt: skip
     """The run, with what people see of it."""
     outlet = Outlet((sys.stderr if quiet and not as_json else sys.stdout).fileno())  # only failures: words for people
 
@@ -117,7 +117,7 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def _dry(root: Path, settings: Settings, options: RunOptions, *, as_json: bool) -> None:
-    definitions = app.definitions_of(root, settings)
+    definitions = definitions_of(root, settings)
     plan, state = Plan(definitions.specs, rules_of(settings), definitions.digest), Look(root).state
     scope = scope_for(plan, state, options)
     params = params_for(settings.params, state, options)
@@ -132,7 +132,7 @@ def _dry(root: Path, settings: Settings, options: RunOptions, *, as_json: bool) 
         show("\n".join(steps_lines([step for step in steps if step.number in scope])))
 
 
-def _last_words(ended: app.RunResult, outlet: Outlet, *, as_json: bool, quiet: bool) -> None:
+def _last_words(ended: RunResult, outlet: Outlet, *, as_json: bool, quiet: bool) -> None:
     if ended.began or quiet:
         return
     if as_json:
