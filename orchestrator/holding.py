@@ -30,9 +30,9 @@ from orchestrator.files.listing import list_files
 from orchestrator.files.measuring import Measurer
 from orchestrator.inbox import Inbox
 from orchestrator.keeper import Keeper
-from orchestrator.look import TURN_MODE
 from orchestrator.outgoing import Outgoing, linger
 from orchestrator.ports import Watcher
+from orchestrator.recovery import TURN_MODE
 from orchestrator.store import schedules
 from orchestrator.store.asks import POLL, Asks
 from orchestrator.store.heartbeat import Heartbeat

@@ -13,6 +13,7 @@ from orchestrator.bridge.survey import survey
 from orchestrator.config import Settings
 from orchestrator.core import formats
 from orchestrator.errors import OrchError
+from orchestrator.look import is_settled
 from orchestrator.store.checkpoints import FOLDER, PLAN
 from orchestrator.store.lock import holder, warnings_of
 from orchestrator.store.reading import Loaded, oldest_format, read_state, verify
@@ -35,7 +36,7 @@ def is_at_rest(system: Path, loaded: Loaded, settings: Settings) -> bool:
     state = loaded.state
     if not loaded.snapshot_is_exact or loaded.notices or loaded.torn or oldest_format(system) != formats.VERSION:
         return False
-    if state.live or state.restoring or survey(system, state.agents) or (system / FOLDER / PLAN).exists():
+    if not is_settled(state, survey(system, state.agents)) or (system / FOLDER / PLAN).exists():
         return False
     if SUPERVISOR.is_there or settings.notify or (system / "outbox").exists() or warnings_of(system):
         return False

@@ -32,6 +32,7 @@ HANDS = (
     "inbox", "supervisor",
 )  # fmt: skip
 JOINTS = (
+    "recovery",
     "look",
     "fitting",
     "beginning",

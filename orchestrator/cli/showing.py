@@ -76,7 +76,7 @@ def document(look: Look) -> dict[str, Any]:
                      "eta_seconds": _eta_document(look)},
         "phases": [_phase_document(look, number, tokens.get(number)) for number, _ in planned],
         "notifications": _undelivered(look).as_document(),
-        "recovery": [event.as_dict() for event in look.recovery.events],
+        "recovery": [event.as_dict() for event in look.recovered],
         "notices": look.notices,
     }  # fmt: skip
 
@@ -131,7 +131,7 @@ def _remarks(look: Look) -> list[str]:
         remarks.append("the orchestrator is gone, its agent works on: `orch run` takes over, `orch cancel` ends it")
     if untold := _untold(_undelivered(look)):
         remarks.append(untold)
-    many = len({event.number for event in look.recovery.events if isinstance(event, ev.PhaseEvent)})
+    many = len({event.number for event in look.recovered if isinstance(event, ev.PhaseEvent)})
     if many:
         what = f"{many} {'phase' if many == 1 else 'phases'}"
         remarks.append(f"{what} shown here as recovery would write it: `orch run` or `orch recover` does")
