@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator import clock, secret
 from orchestrator.beginning import Recovered, RunOptions, RunResult, nothing_to_do, params_for, scope_for
-from orchestrator.config import Settings
+from orchestrator.config import Settings, keep_what_was_checked
 from orchestrator.core import observations as obs
 from orchestrator.core.cachekey import Material
 from orchestrator.core.due import Met
@@ -46,6 +46,7 @@ def run(
 ) -> RunResult:  # fmt: skip
     """One call of `orch run`: recover, begin or go on, until nothing more happens by itself."""
     definitions = definitions_of(root, settings)
+    keep_what_was_checked(root)
     plan = Plan(definitions.specs, rules_of(settings), definitions.digest)
     secrets = secret.resolve_all(settings.secrets, root, os.environ)  # before the lock: a command may take its time
     if (state := _all_done(root, settings, plan, options)) is not None:

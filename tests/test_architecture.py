@@ -28,7 +28,7 @@ CORE = (
     "decide", "reconcile", "story", "telling", "drawing", "eta", "health",
 )  # fmt: skip
 HANDS = (
-    "ports", "clock", "disk", "files", "process", "project", "signals", "layers", "config", "secret", "author", "context", "phasefile",
+    "ports", "clock", "disk", "files", "process", "project", "signals", "layers", "checked", "config", "secret", "author", "context", "phasefile",
     "inbox", "supervisor",
 )  # fmt: skip
 JOINTS = (

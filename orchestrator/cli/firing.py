@@ -17,7 +17,7 @@ from orchestrator.cli.asking import ask
 from orchestrator.cli.frame import root_of, settings_of, tell
 from orchestrator.cli.quick import options_of_run
 from orchestrator.cli.running import perform, scheduled
-from orchestrator.config import Settings, to_tell_by
+from orchestrator.config import Settings, keep_what_was_checked, to_tell_by
 from orchestrator.core.draft import Decision
 from orchestrator.core.due import SKIPPED, Met, meet, skipped, unsettled
 from orchestrator.core.events import InstantSettled
@@ -49,6 +49,7 @@ def fire(*, name: str, project: Path | None) -> int:
         if (left := to_tell_by(root)) is not None:
             Firing(root, left, schedule, given).could_not_begin(fault)
         raise
+    keep_what_was_checked(root)
     return Firing(root, settings, schedule, given).fire()
 
 
