@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import pwd
 from collections.abc import Callable, Mapping, Sequence
@@ -72,6 +73,9 @@ def run(
         holding.keep_logs()
         with Signals(holding.inbox):
             _begin(holding, scope, options, params, materials, met)
+            if not gc.isenabled():  # what was read until now stays: nobody looks through it for what could go
+                gc.freeze()
+                gc.enable()
             holding.engine.run()
         return RunResult(holding.state.run.exit_code or 0, True, holding.state, plan)
 
@@ -100,7 +104,8 @@ def _all_done(root: Path, settings: Settings, plan: Plan, options: RunOptions) -
         params_for(settings.params, state, options)
     except OrchError:
         return None  # whoever has the lock says so
-    materials = _materials(Ground(root), plan, state, scope, options)
+    questions = [] if options.force else plan.questions(state, scope, new=options.new)
+    materials = examine(Ground(root), (one for one in questions if one.inputs or one.outputs or one.over))
     is_done = rests and nothing_to_do(plan, state, scope, options, materials)
     return state if is_done and is_proven(system, loaded) else None
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from orchestrator.core.state import State
 from orchestrator.core.table import DONE, PENDING, RETRY_WAIT, STATUSES
 from orchestrator.errors import SettingsError
 from orchestrator.load.definitions import Definitions
-from orchestrator.load.loading import glance, peek
+from orchestrator.load.loading import glance, knows, peek
 from orchestrator.store import heartbeat
 from orchestrator.store.checkpoints import FOLDER, PLAN
 from orchestrator.store.reading import read_state
@@ -44,17 +45,17 @@ class Look:
         self.pulse = heartbeat.read(self.system, clock.now())
         self.owner = self._life_of_owner()
         self.recovered: tuple[Event, ...] = ()
-        definitions = peek(root, cache_of(root)) if reads_files else None
         self._items: dict[int, Counter[str]] | None = None
         if (self.system / FOLDER / PLAN).exists():
             self.notices = [*self.notices, CUT_OFF]
-        self._root, self._specs = root, {spec.number: spec for spec in definitions.specs} if definitions else {}
-        if definitions is None and reads_files:
-            self.notices += [f"{fault}" for fault in glance(root)]
-        if self.owner == process.DEAD:
+        self._root, self._reads_files = root, reads_files
+        if reads_files and not knows(root, cache_of(root)):
+            self._reads_files = False
+            self.notices = [*self.notices, *(f"{fault}" for fault in glance(root))]
+        if self.owner == process.DEAD and not is_settled(self.state, self.findings):
             # On an outcome that waits the project's rules decide; else reading them would only cost time.
             rules = self._rules(root) if any(finding.outcomes for finding in self.findings) else Rules()
-            self._lay_over(_plan(definitions, rules))
+            self._lay_over(_plan(self._definitions, rules))
 
     def _life_of_owner(self) -> str:
         """One of whom nobody can say from here whether it lives (another host, a container) lives while it beats."""
@@ -72,9 +73,16 @@ class Look:
             self.notices.append(f"{error}; what depends on them is shown as the defaults would have it")
             return Rules()
 
+    @cached_property
+    def _definitions(self) -> Definitions | None:
+        return peek(self._root, cache_of(self._root)) if self._reads_files else None
+
+    @cached_property
+    def _specs(self) -> dict[int, Spec]:
+        return {spec.number: spec for spec in self._definitions.specs} if self._definitions else {}
+
     def _lay_over(self, plan: Plan) -> None:
-        if not is_settled(self.state, self.findings):
-            self.recovered = import_module("orchestrator.recovery").decided(plan, self.state, self.findings).events
+        self.recovered = import_module("orchestrator.recovery").decided(plan, self.state, self.findings).events
         for event in self.recovered:
             self.state.apply(event, clock.now())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -70,12 +71,14 @@ def perform(
         for note in [*found.notes, *swept, *found.of_the_hidden(), *hints]:
             tell(note)
 
+    gc.disable()  # until the loop begins: what is read stays
     try:
         with _watcher(outlet, as_json=as_json, quiet=quiet) as watcher:
             told = [watcher, *more]
             ended = app.run(root, settings, options, told, said, lambda: min(outlet.flush(), watcher.tend()))
         _last_words(ended, outlet, as_json=as_json, quiet=quiet)
     finally:
+        gc.enable()
         outlet.close()
     return ended
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from functools import partial
@@ -35,6 +36,7 @@ def status(*, everything: bool, watched: bool, as_json: bool, project: Path | No
         if as_json:
             raise UsageError("--watch and --json exclude each other", "give one of the two")
         return watch(root_of(project), partial(status_lines, everything=everything))
+    gc.disable()  # it is over before there is anything to collect
     look = Look(root_of(project))
     if as_json:
         show_json(document(look))

@@ -34,6 +34,12 @@ def peek(root: Path, cache: Path, *, trust: bool = True) -> Definitions | None:
     return None if found.faults else cached.read(cache, root, cached.key(found.sources))
 
 
+def knows(root: Path, cache: Path, *, trust: bool = True) -> bool:
+    """Would `peek` find them? Most who look want to know no more."""
+    found = folder.read(root, trust=trust)
+    return not found.faults and cached.holds(cache, root, cached.key(found.sources))
+
+
 def glance(root: Path, *, trust: bool = True) -> list[Fault]:
     """What is wrong with the files as far as reading tells: for whoever looks while they are being written."""
     faults: list[Fault] = _anew().faults_in(folder.read(root, trust=trust))
