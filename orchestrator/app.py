@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import pwd
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
-from secrets import token_hex
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from orchestrator import clock, process, secret
-from orchestrator.beginning import RunOptions, nothing_to_do, params_for, scope_for
-from orchestrator.config import Settings
+from orchestrator import clock, secret
+from orchestrator.beginning import Recovered, RunOptions, RunResult, nothing_to_do, params_for, scope_for
+from orchestrator.config import Settings, keep_what_was_checked
 from orchestrator.core import observations as obs
 from orchestrator.core.cachekey import Material
 from orchestrator.core.due import Met
@@ -19,38 +20,25 @@ from orchestrator.core.events import Scope
 from orchestrator.core.names import iso
 from orchestrator.core.plan import Plan
 from orchestrator.core.state import State
-from orchestrator.errors import DefinitionsError, OrchError, RunActive
+from orchestrator.errors import OrchError, RunActive
 from orchestrator.files.absent import absent
 from orchestrator.files.ground import Ground
 from orchestrator.files.measuring import examine
-from orchestrator.fitting import misfits
-from orchestrator.holding import Holding, Recovered
-from orchestrator.load.definitions import Definitions
-from orchestrator.load.loading import load
-from orchestrator.look import cache_of, known_plan, rules_of
+from orchestrator.fitting import definitions_of
+from orchestrator.look import known_plan, rules_of
 from orchestrator.ports import Watcher
+from orchestrator.resting import is_at_rest, is_proven, look_ahead
 from orchestrator.signals import Signals
-from orchestrator.store.lock import RUN, TURN, holder
-from orchestrator.store.reading import read_state
+from orchestrator.store.lock import RUN, TURN
+
+if TYPE_CHECKING:
+    from orchestrator.holding import Holding
 
 
-def definitions_of(root: Path, settings: Settings) -> Definitions:
-    """Read, or from the cache; DefinitionsError lists every fault."""
-    environ = secret.without_sources(settings.secrets, os.environ)
-    found = load(root, load_timeout=settings.load_timeout, trust=settings.trust, cache=cache_of(root), environ=environ)
-    if faults := [*found.faults, *misfits(found.specs, settings)]:
-        many = f"{len(faults)} faults" if len(faults) > 1 else "a fault"
-        told = "\n  ".join(map(str, faults))
-        message = f"the phases have {many}; nothing was started\n  {told}"
-        raise DefinitionsError(message, "correct what is named, then `orch plan`")
-    return found
-
-
-class RunResult(NamedTuple):
-    exit_code: int
-    began: bool  # False: there was nothing to do
-    state: State
-    plan: Plan
+def holding_of(*asked: Any, **more: Any) -> Holding:
+    """Loaded only here: what goes with the lock is more than all that most starts need."""
+    holding: Holding = import_module("orchestrator.holding").Holding(*asked, **more)
+    return holding
 
 
 def run(
@@ -59,10 +47,13 @@ def run(
 ) -> RunResult:  # fmt: skip
     """One call of `orch run`: recover, begin or go on, until nothing more happens by itself."""
     definitions = definitions_of(root, settings)
+    keep_what_was_checked(root)
     plan = Plan(definitions.specs, rules_of(settings), definitions.digest)
     secrets = secret.resolve_all(settings.secrets, root, os.environ)  # before the lock: a command may take its time
-    _read_ahead(root, plan, options)
-    with Holding(
+    if (state := _all_done(root, settings, plan, options)) is not None:
+        say(Recovered([], absent(root, definitions.specs)))
+        return RunResult(0, False, state, plan)
+    with holding_of(
         root, settings, lambda: plan, RUN, watchers, takeover=options.takeover, secrets=secrets
     ) as holding:  # fmt: skip
         holding.found.hints += absent(root, definitions.specs)
@@ -82,6 +73,9 @@ def run(
         holding.keep_logs()
         with Signals(holding.inbox):
             _begin(holding, scope, options, params, materials, met)
+            if not gc.isenabled():  # what was read until now stays: nobody looks through it for what could go
+                gc.freeze()
+                gc.enable()
             holding.engine.run()
         return RunResult(holding.state.run.exit_code or 0, True, holding.state, plan)
 
@@ -93,19 +87,27 @@ def _materials(
     return {} if options.force else examine(ground, plan.questions(state, scope, new=options.new))
 
 
-def _read_ahead(root: Path, plan: Plan, options: RunOptions) -> None:
-    """What has changed is read before the lock is taken: while it is held nobody is to wait for gigabytes."""
+def _all_done(root: Path, settings: Settings, plan: Plan, options: RunOptions) -> State | None:
+    """The state, where nobody has to take the lock to say that there is nothing to do.
+
+    What has changed is read before it is taken in any case: while it is held nobody is to wait for gigabytes.
+    """
     system = root / "system"
-    if not any(spec.cache for spec in plan.specs.values()):
-        return
-    busy = holder(system)
-    if busy is not None and process.is_alive(busy.identity) != process.DEAD:
-        return
+    loaded = look_ahead(system)
+    if loaded is None:
+        return None
+    state, rests = loaded.state, not options.meets and is_at_rest(system, loaded, settings)
+    if not rests and not any(spec.cache for spec in plan.specs.values()):
+        return None
     try:
-        state = read_state(system).state
+        scope = scope_for(plan, state, options)
+        params_for(settings.params, state, options)
     except OrchError:
-        return  # whoever opens it says so
-    _materials(Ground(root), plan, state, options.scope, options)
+        return None  # whoever has the lock says so
+    questions = [] if options.force else plan.questions(state, scope, new=options.new)
+    materials = examine(Ground(root), (one for one in questions if one.inputs or one.outputs or one.over))
+    is_done = rests and nothing_to_do(plan, state, scope, options, materials)
+    return state if is_done and is_proven(system, loaded) else None
 
 
 def _settle(holding: Holding, met: Met) -> None:
@@ -137,12 +139,12 @@ def _begin(
 
 
 def new_run_id(now: float) -> str:
-    return iso(now)[:19].replace("-", "").replace(":", "") + "-" + token_hex(2)
+    return iso(now)[:19].replace("-", "").replace(":", "") + "-" + os.urandom(2).hex()
 
 
 def recover(root: Path, settings: Settings, *, takeover: bool) -> Recovered:
     """`orch recover`: take the lock for one turn; RunActive if a run is alive."""
-    with Holding(root, settings, lambda: known_plan(root, settings), TURN, takeover=takeover) as holding:
+    with holding_of(root, settings, lambda: known_plan(root, settings), TURN, takeover=takeover) as holding:
         holding.engine.run()
         holding.found.left = sorted(holding.state.live - holding.found.untold.keys())
         return holding.found
@@ -151,7 +153,7 @@ def recover(root: Path, settings: Settings, *, takeover: bool) -> Recovered:
 def ask_in_turn(root: Path, settings: Settings) -> bool:
     """Take the lock if it is free, answer the asks that are there, and end what they end. False: it is not free."""
     try:
-        with Holding(root, settings, lambda: known_plan(root, settings), TURN, ends_hung=False) as holding:
+        with holding_of(root, settings, lambda: known_plan(root, settings), TURN, ends_hung=False) as holding:
             for ask in holding.asked():
                 holding.inbox.put(ask)
             holding.engine.run()

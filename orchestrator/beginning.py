@@ -6,13 +6,13 @@ import json
 import math
 import shlex
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from orchestrator.core.cachekey import Material
 from orchestrator.core.due import Met
-from orchestrator.core.events import Scope
+from orchestrator.core.events import Event, Scope
 from orchestrator.core.graph import closure
-from orchestrator.core.names import nearest
+from orchestrator.core.names import nearest, span
 from orchestrator.core.plan import KEEP, Plan
 from orchestrator.core.preview import preview
 from orchestrator.core.state import State
@@ -31,6 +31,32 @@ class RunOptions:
         self.takeover, self.with_needs, self.fail_fast = takeover, with_needs, fail_fast
         self.meets = meets  # of a schedule: which instant it is for, asked when nobody else can settle it
         self.params = dict(params or {})  # as they were typed
+
+
+class Recovered:
+    """What was found before a run began, for people and for --json."""
+
+    def __init__(self, notes: list[str], hints: list[str] | None = None) -> None:
+        self.notes = notes  # what had to be done or said
+        self.hints = hints or []  # what is not wrong, but may not be what was meant
+        self.events: tuple[Event, ...] = ()
+        self.swept: list[str] = []
+        self.left: list[int] = []  # phases whose attempts go on with their agent
+        self.untold: dict[int, float] = {}  # where that cannot be told: seconds until it counts as lost
+
+    def of_the_hidden(self) -> list[str]:
+        return [
+            f"phase {number}: whether its agent is alive cannot be told from here; it is left alone until "
+            f"{span(after)} after its start, then it counts as lost"
+            for number, after in self.untold.items()
+        ]
+
+
+class RunResult(NamedTuple):
+    exit_code: int
+    began: bool  # False: there was nothing to do
+    state: State
+    plan: Plan
 
 
 def scope_for(plan: Plan, state: State, options: RunOptions) -> Scope:

@@ -169,7 +169,7 @@ def _of_agents(root: Path, look: Look, found: Settings | None) -> Iterator[Findi
     elif look.is_hung and look.pulse:
         what = f"the orchestrator hangs: its loop has been silent for {span(look.pulse.age)}"
         yield Finding(AGENTS, 30, what, "`orch recover` ends it and collects what it left", critical=True)
-    lost = sorted({event.number for event in look.recovery.events if isinstance(event, ev.PhaseRecovered)})
+    lost = sorted({event.number for event in look.recovered if isinstance(event, ev.PhaseRecovered)})
     if lost:
         what = f"{_phases(lost)} lost with their agent"
         yield Finding(AGENTS, 15, what, "`orch run` goes on, `orch recover` only collects")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import time
 from datetime import UTC, tzinfo
 from functools import cache
@@ -88,4 +87,4 @@ class System:
     """The clock of the machine, and its dice."""
 
     def moment(self) -> Moment:
-        return Moment(now(), ticking(), random.random())
+        return Moment(now(), ticking(), int.from_bytes(os.urandom(6), "big") / 2**48)

@@ -1,17 +1,19 @@
 """Settings: flags before environment before file before default, checked all at once, each knowing where it comes from.
 
-Without a file, a variable and a flag there is nothing to check, and the library that checks is not imported: most
+The library that checks is not imported where there is nothing to check, or where the same was checked before: most
 starts of orch are such starts.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from orchestrator import checked
+from orchestrator.checked import Given
 from orchestrator.core.names import nearest, readable, seconds
 from orchestrator.core.outward import SecretSource, Target
 from orchestrator.core.own import NOTIFY, OWN, PARAMS, POOLS, SECRETS, by_table, setting_of
@@ -35,7 +37,7 @@ from orchestrator.core.target import faults as faults_of_target
 from orchestrator.core.target import host_only
 from orchestrator.core.value import Value
 from orchestrator.errors import SettingsError
-from orchestrator.layers import Layer, as_toml, file_layer, flag_layer, line_of, variable_layer
+from orchestrator.layers import Layer, as_toml, file_layer, flag_layer, line_of, texts_in, variable_layer
 
 DEFAULT = "default"
 
@@ -73,10 +75,15 @@ class Shown(NamedTuple):
 def settings(root: Path, flags: Mapping[str, object], environ: Mapping[str, str]) -> Settings:
     """What holds for the project at `root`; SettingsError with every fault. A flag that is None was not given."""
     faults: list[str] = []
-    given: dict[str, tuple[Any, str]] = {}
-    for layer in (file_layer(root, faults), variable_layer(environ), flag_layer(flags)):
-        if layer.tree:
-            given.update(_checked(layer, faults))
+    texts, variables, given_flags = texts_in(root, faults), variable_layer(environ), flag_layer(flags)
+    given: Given = {}
+    for written, layer in (
+        ([*texts] if texts.own or texts.shared else None, lambda: file_layer(texts, faults)),
+        (["variables", variables.tree] if variables.tree else None, lambda: variables),
+        (["flags", given_flags.tree] if given_flags.tree else None, lambda: given_flags),
+    ):
+        if written is not None:
+            given.update(_given(root, written, layer, faults))
     values = _with_defaults({name: value for name, (value, _) in given.items()})
     origins = {name: origin for name, (_, origin) in given.items()}
     faults += [] if faults else _contradictions(values, origins)
@@ -88,7 +95,7 @@ def settings(root: Path, flags: Mapping[str, object], environ: Mapping[str, str]
 def to_tell_by(root: Path) -> Settings | None:
     """Who is told, where other settings are wrong: just that is what they are to hear. None: these are wrong, too."""
     faults: list[str] = []
-    layer = file_layer(root, faults)
+    layer = file_layer(texts_in(root, faults), faults)
     layer = layer.replace(tree={table: layer.tree[table] for table in (SECRETS, NOTIFY) if table in layer.tree})
     given = _checked(layer, faults) if layer.tree else {}
     values = _with_defaults({name: value for name, (value, _) in given.items()})
@@ -110,7 +117,28 @@ def describe(settings: Settings) -> list[Shown]:
 # Checking
 
 
-def _checked(layer: Layer, faults: list[str]) -> dict[str, tuple[Any, str]]:
+def keep_what_was_checked(root: Path) -> None:
+    """By whoever runs, so that others who start need not check it again."""
+    checked.keep(_cache(root))
+
+
+def _cache(root: Path) -> Path:
+    return root / "system" / "cache"
+
+
+def _given(root: Path, written: list[Any], layer: Callable[[], Layer], faults: list[str]) -> Given:
+    """What a layer gives; from the cache, where just that has been found right before."""
+    name = checked.key(written)
+    found = checked.recall(_cache(root), name)
+    if found is None:
+        before, said = len(faults), layer()
+        found = _checked(said, faults) if said.tree else {}
+        if len(faults) == before:
+            checked.note(name, found)
+    return found
+
+
+def _checked(layer: Layer, faults: list[str]) -> Given:
     from pydantic import ValidationError
 
     try:

@@ -11,7 +11,6 @@ import fcntl
 import hashlib
 import math
 import os
-import shutil
 import stat
 from collections.abc import Generator
 from pathlib import Path
@@ -252,6 +251,8 @@ def cut(path: Path, size: int) -> None:
 def drop(path: Path) -> None:
     """Whatever has that name is gone, a folder with all in it; that it was gone already is no fault."""
     if path.is_dir() and not path.is_symlink():
+        import shutil  # most processes drop no folder
+
         shutil.rmtree(path)
         sync_folder(path.parent)
     elif os.path.lexists(path):

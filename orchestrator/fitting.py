@@ -1,17 +1,35 @@
-"""What phases take from the settings, against what the settings have: pools, parameters, secrets."""
+"""The definitions of a project, held against its settings: what phases take, against what the settings have."""
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
+from orchestrator import secret
 from orchestrator.config import Settings
 from orchestrator.core.names import nearest
 from orchestrator.core.plan import taken_from_run
 from orchestrator.core.pools import misfit
 from orchestrator.core.spec import Spec
-from orchestrator.load.definitions import Fault
+from orchestrator.errors import DefinitionsError
+from orchestrator.load.definitions import Definitions, Fault
+from orchestrator.load.loading import load
+from orchestrator.look import cache_of
+
+
+def definitions_of(root: Path, settings: Settings) -> Definitions:
+    """Read, or from the cache; DefinitionsError lists every fault."""
+    environ = secret.without_sources(settings.secrets, os.environ)
+    found = load(root, load_timeout=settings.load_timeout, trust=settings.trust, cache=cache_of(root), environ=environ)
+    if faults := [*found.faults, *misfits(found.specs, settings)]:
+        many = f"{len(faults)} faults" if len(faults) > 1 else "a fault"
+        told = "\n  ".join(map(str, faults))
+        message = f"the phases have {many}; nothing was started\n  {told}"
+        raise DefinitionsError(message, "correct what is named, then `orch plan`")
+    return found
 
 
 def misfits(specs: Iterable[Spec], settings: Settings) -> Iterator[Fault]:

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import clock, disk, process, secret
+from orchestrator.beginning import Recovered
 from orchestrator.bridge.local import LocalBridge
 from orchestrator.bridge.survey import survey
 from orchestrator.config import Settings
 from orchestrator.core import observations as obs
 from orchestrator.core.actions import Action, AnswerAsk, ListFiles
 from orchestrator.core.eta import Eta
-from orchestrator.core.events import Event
-from orchestrator.core.names import Identity, Moment, span
+from orchestrator.core.names import Identity, Moment
 from orchestrator.core.observations import Observation
 from orchestrator.core.plan import Plan
 from orchestrator.core.reconcile import DEAD, UNKNOWABLE, reconcile
@@ -30,9 +30,9 @@ from orchestrator.files.listing import list_files
 from orchestrator.files.measuring import Measurer
 from orchestrator.inbox import Inbox
 from orchestrator.keeper import Keeper
-from orchestrator.look import TURN_MODE
 from orchestrator.outgoing import Outgoing, linger
 from orchestrator.ports import Watcher
+from orchestrator.recovery import TURN_MODE
 from orchestrator.store import schedules
 from orchestrator.store.asks import POLL, Asks
 from orchestrator.store.heartbeat import Heartbeat
@@ -75,25 +75,6 @@ class Hands:
         self._measurer.perform(actions)
         self._bridge.perform(actions)
         self._keeper.perform(actions)
-
-
-class Recovered:
-    """What was found when the lock was taken, for people and for --json."""
-
-    def __init__(self, notes: list[str]) -> None:
-        self.notes = notes  # what had to be done or said
-        self.hints: list[str] = []  # what is not wrong, but may not be what was meant
-        self.events: tuple[Event, ...] = ()
-        self.swept: list[str] = []
-        self.left: list[int] = []  # phases whose attempts go on with their agent
-        self.untold: dict[int, float] = {}  # where that cannot be told: seconds until it counts as lost
-
-    def of_the_hidden(self) -> list[str]:
-        return [
-            f"phase {number}: whether its agent is alive cannot be told from here; it is left alone until "
-            f"{span(after)} after its start, then it counts as lost"
-            for number, after in self.untold.items()
-        ]
 
 
 class Holding:

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from orchestrator import disk
 from orchestrator.core.names import cut, nearest, readable
@@ -26,16 +26,28 @@ class Layer(Value):
     where: Callable[[str], str]
 
 
-def file_layer(root: Path, faults: list[str]) -> Layer:
+class Texts(NamedTuple):
+    """The files that settings may stand in, as they were written."""
+
+    own: str
+    shared: str  # empty where the word does not stand in it: most pyproject.toml say nothing about orch
+    has_own: bool
+
+
+def texts_in(root: Path, faults: list[str]) -> Texts:
     own, shared = _read(root / FILE, faults), _read(root / SHARED_FILE, faults)
+    return Texts(own, shared if "orch" in shared else "", (root / FILE).exists())
+
+
+def file_layer(texts: Texts, faults: list[str]) -> Layer:
+    own, shared, has_own = texts
     tree = _parsed(FILE, own, faults)
-    # the word is looked for first: most pyproject.toml say nothing about orch and need not be parsed
-    tools = _parsed(SHARED_FILE, shared, faults).get("tool") if "orch" in shared else None
+    tools = _parsed(SHARED_FILE, shared, faults).get("tool")
     section = tools.get("orch") if isinstance(tools, dict) else None
     if section is None:
         return Layer(tree, True, lambda name: _place(FILE, own, name))
     there = _place(SHARED_FILE, shared, "tool.orch")
-    if (root / FILE).exists():
+    if has_own:
         faults.append(f"{there}: [tool.orch] and {FILE} both have settings: keep one of the two places")
         return _NOTHING
     if not isinstance(section, dict):

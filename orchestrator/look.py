@@ -7,32 +7,32 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Sequence
+from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 
 from orchestrator import clock, process
 from orchestrator.bridge.survey import survey
 from orchestrator.config import Settings, settings
-from orchestrator.core.agenda import Agenda
-from orchestrator.core.decide import decide
-from orchestrator.core.draft import Decision, Mode
 from orchestrator.core.eta import Eta
+from orchestrator.core.events import Event
 from orchestrator.core.names import epoch
 from orchestrator.core.phase import PhaseState
 from orchestrator.core.plan import Plan, Rules
 from orchestrator.core.pools import waits_for
-from orchestrator.core.reconcile import Finding, reconcile
+from orchestrator.core.reconcile import Finding
 from orchestrator.core.spec import Spec
 from orchestrator.core.state import State
 from orchestrator.core.table import DONE, PENDING, RETRY_WAIT, STATUSES
 from orchestrator.errors import SettingsError
 from orchestrator.load.definitions import Definitions
-from orchestrator.load.loading import glance, peek
+from orchestrator.load.loading import glance, knows, peek
 from orchestrator.store import heartbeat
 from orchestrator.store.checkpoints import FOLDER, PLAN
 from orchestrator.store.reading import read_state
 
 CUT_OFF = "a rollback is under way, or was cut off: `orch recover` or `orch run` then finishes it, or takes it back"
-TURN_MODE = Mode(starts=False)
 
 
 class Look:
@@ -44,19 +44,18 @@ class Look:
         self.state, self.findings = loaded.state, survey(self.system, loaded.state.agents)
         self.pulse = heartbeat.read(self.system, clock.now())
         self.owner = self._life_of_owner()
-        self.recovery = Decision((), ())
-        definitions = peek(root, cache_of(root)) if reads_files else None
+        self.recovered: tuple[Event, ...] = ()
         self._items: dict[int, Counter[str]] | None = None
         if (self.system / FOLDER / PLAN).exists():
             self.notices = [*self.notices, CUT_OFF]
-        self._root, self._specs = root, {spec.number: spec for spec in definitions.specs} if definitions else {}
-        if definitions is None and reads_files:
-            self.notices += [f"{fault}" for fault in glance(root)]
-        if self.owner == process.DEAD:
+        self._root, self._reads_files = root, reads_files
+        if reads_files and not knows(root, cache_of(root)):
+            self._reads_files = False
+            self.notices = [*self.notices, *(f"{fault}" for fault in glance(root))]
+        if self.owner == process.DEAD and not is_settled(self.state, self.findings):
             # On an outcome that waits the project's rules decide; else reading them would only cost time.
             rules = self._rules(root) if any(finding.outcomes for finding in self.findings) else Rules()
-            plan = _plan(definitions, rules)
-            self._lay_over(decision_of_recovery(plan, self.state, self.findings))
+            self._lay_over(_plan(self._definitions, rules))
 
     def _life_of_owner(self) -> str:
         """One of whom nobody can say from here whether it lives (another host, a container) lives while it beats."""
@@ -74,9 +73,17 @@ class Look:
             self.notices.append(f"{error}; what depends on them is shown as the defaults would have it")
             return Rules()
 
-    def _lay_over(self, recovery: Decision) -> None:
-        self.recovery = recovery
-        for event in recovery.events:
+    @cached_property
+    def _definitions(self) -> Definitions | None:
+        return peek(self._root, cache_of(self._root)) if self._reads_files else None
+
+    @cached_property
+    def _specs(self) -> dict[int, Spec]:
+        return {spec.number: spec for spec in self._definitions.specs} if self._definitions else {}
+
+    def _lay_over(self, plan: Plan) -> None:
+        self.recovered = import_module("orchestrator.recovery").decided(plan, self.state, self.findings).events
+        for event in self.recovered:
             self.state.apply(event, clock.now())
 
     @property
@@ -159,11 +166,9 @@ class Look:
         return sum(phase.status in DONE for phase in planned), len(planned)
 
 
-def decision_of_recovery(plan: Plan, state: State, findings: list[Finding]) -> Decision:
-    moment = clock.System().moment()
-    batch = reconcile(state, findings, moment.now)
-    plan = plan.spread(state)
-    return decide(plan, state, Agenda(plan, state, moment), batch, moment, TURN_MODE)
+def is_settled(state: State, findings: Sequence[Finding]) -> bool:
+    """Is there nothing that recovery could decide about? Most looks are at such a state."""
+    return not (findings or state.live or state.agents or state.awaiting or state.restoring or state.fans)
 
 
 def rules_of(settings: Settings) -> Rules:

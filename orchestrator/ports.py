@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from orchestrator.core.actions import Action
 from orchestrator.core.agenda import Agenda
@@ -13,7 +13,9 @@ from orchestrator.core.observations import Observation
 from orchestrator.core.phase import PhaseState
 from orchestrator.core.plan import Plan
 from orchestrator.core.state import State
-from orchestrator.core.telling import Message
+
+if TYPE_CHECKING:
+    from orchestrator.core.telling import Message
 
 Move = tuple[int, PhaseState, PhaseState]
 

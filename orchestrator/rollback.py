@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from orchestrator import app, clock
-from orchestrator.app import definitions_of
 from orchestrator.config import Settings
 from orchestrator.core import checkpoint as values
 from orchestrator.core.checkpoint import Changes, Checkpoint
@@ -17,6 +16,7 @@ from orchestrator.core.observations import WentBack
 from orchestrator.core.plan import Plan
 from orchestrator.core.state import State
 from orchestrator.errors import Conflict, OrchError, Refused, RunActive, StateUnwritable, UsageError
+from orchestrator.fitting import definitions_of
 from orchestrator.holding import Holding
 from orchestrator.look import Look, known_plan, rules_of
 from orchestrator.store import restoring

@@ -28,10 +28,11 @@ CORE = (
     "decide", "reconcile", "story", "telling", "drawing", "eta", "health",
 )  # fmt: skip
 HANDS = (
-    "ports", "clock", "disk", "files", "process", "project", "signals", "layers", "config", "secret", "author", "context", "phasefile",
+    "ports", "clock", "disk", "files", "process", "project", "signals", "layers", "checked", "config", "secret", "author", "context", "phasefile",
     "inbox", "supervisor",
 )  # fmt: skip
 JOINTS = (
+    "recovery",
     "look",
     "fitting",
     "beginning",
@@ -39,6 +40,7 @@ JOINTS = (
     "keeper",
     "outgoing",
     "holding",
+    "resting",
     "app",
     "rollback",
     "scheduling",

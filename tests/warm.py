@@ -23,7 +23,8 @@ from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
 from orchestrator import cli
-from orchestrator.cli.main import application, main as orch
+from orchestrator.cli.commands import application
+from orchestrator.cli.main import main as orch
 from orchestrator.config import settings
 
 for module in iter_modules(cli.__path__):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -103,6 +102,8 @@ def take(folder: Path, attempt: AttemptId) -> None:
 def clear(folder: Path) -> None:
     """A dead agent's folder whose outcomes are all taken; its log is kept only while there is something to explain."""
     if not outcome_files(folder):
+        import shutil  # readers clear nothing
+
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.asking import ask
-from orchestrator.cli.frame import NumberArgument, ProjectOption, root_of, settings_of, show
+from orchestrator.cli.frame import root_of, settings_of, show
+from orchestrator.cli.options import NumberArgument, ProjectOption
 from orchestrator.look import Look
 
 EXAMPLE = 'Example: orch approve 3 --why "figures checked"'

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def ask(
     root: Path, settings: Settings, verb: str, number: int | None, why: str = "", options: Sequence[str] = ()
 ) -> str:
     """The text of the answer; Refused with the reason; RunActive if the holder does not answer."""
-    asked = Asked(secrets.token_hex(6), verb, app.who_asks(), number, why, tuple(options))
+    asked = Asked(os.urandom(6).hex(), verb, app.who_asks(), number, why, tuple(options))
     petition = Petition(root / "system", asked, clock.now())
     try:
         accepted, text = _answered(root, settings, petition)

@@ -9,7 +9,8 @@ import typer
 
 from orchestrator import clock
 from orchestrator.cli.asking import ask
-from orchestrator.cli.frame import OnlyArgument, ProjectOption, root_of, settings_of, show, tell
+from orchestrator.cli.frame import root_of, settings_of, show, tell
+from orchestrator.cli.options import OnlyArgument, ProjectOption
 from orchestrator.core.item import phase_of
 from orchestrator.core.names import span
 from orchestrator.core.table import CANCELLED

@@ -8,17 +8,8 @@ import typer
 
 from orchestrator import rollback
 from orchestrator.cli.completing import checkpoints, phases
-from orchestrator.cli.frame import (
-    Command,
-    Group,
-    JsonOption,
-    ProjectOption,
-    root_of,
-    settings_of,
-    show,
-    show_json,
-    tell,
-)
+from orchestrator.cli.frame import root_of, settings_of, show, show_json, tell
+from orchestrator.cli.options import Command, Group, JsonOption, ProjectOption
 from orchestrator.core.checkpoint import Checkpoint
 from orchestrator.core.item import number_of
 from orchestrator.errors import StateDamaged

@@ -8,17 +8,8 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.frame import (
-    Command,
-    Group,
-    JsonOption,
-    ProjectOption,
-    root_of,
-    settings_of,
-    show,
-    show_json,
-    tell,
-)
+from orchestrator.cli.frame import root_of, settings_of, show, show_json, tell
+from orchestrator.cli.options import Command, Group, JsonOption, ProjectOption
 from orchestrator.config import describe
 from orchestrator.errors import UsageError
 from orchestrator.layers import strange_variables

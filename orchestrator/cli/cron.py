@@ -12,27 +12,18 @@ import typer
 from orchestrator import clock, scheduling
 from orchestrator.beginning import params_for
 from orchestrator.cli.completing import schedules
-from orchestrator.cli.firing import Firing
-from orchestrator.cli.frame import (
-    Command,
-    Group,
-    JsonOption,
-    ProjectOption,
-    root_of,
-    settings_of,
-    show,
-    show_json,
-    tell,
-)
+from orchestrator.cli.firing import fire as fire_what_is_due
+from orchestrator.cli.frame import root_of, settings_of, show, show_json, tell
 from orchestrator.cli.instants import Records, record_line
-from orchestrator.cli.run import parsed, scheduled
-from orchestrator.config import to_tell_by
+from orchestrator.cli.options import Command, Group, JsonOption, ProjectOption
+from orchestrator.cli.run import parsed
+from orchestrator.cli.running import scheduled
 from orchestrator.core.due import Met
 from orchestrator.core.expression import in_words, plain
 from orchestrator.core.names import iso, seconds, span
 from orchestrator.core.schedule import OVERLAPS, SKIP, Schedule
 from orchestrator.core.state import State
-from orchestrator.errors import SettingsError, StateDamaged, UsageError
+from orchestrator.errors import StateDamaged, UsageError
 from orchestrator.scheduling import Standing
 from orchestrator.store.reading import read_state
 from orchestrator.store.schedules import read
@@ -219,16 +210,7 @@ def remove(name: Annotated[str, NameArgument] = DEFAULT, project: ProjectOption 
 @app.command("fire", cls=Command, hidden=True, epilog="Example: orch cron fire default")
 def fire(name: Annotated[str, NameArgument], project: ProjectOption = None) -> None:
     """What cron starts: begin what is due of this schedule, and note what became of each instant."""
-    root = root_of(project)
-    schedule = read(root / "system", name)
-    given = parsed(schedule.options)
-    try:
-        settings = settings_of(root, {"jobs": given["jobs"]})
-    except SettingsError as fault:
-        if (left := to_tell_by(root)) is not None:
-            Firing(root, left, schedule, given).could_not_begin(fault)
-        raise
-    raise typer.Exit(Firing(root, settings, schedule, given).fire())
+    raise typer.Exit(fire_what_is_due(name=name, project=project))
 
 
 def _where(schedule: Schedule) -> str:

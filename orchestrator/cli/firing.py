@@ -14,9 +14,10 @@ from typing import Any
 
 from orchestrator import clock, process
 from orchestrator.cli.asking import ask
-from orchestrator.cli.frame import tell
-from orchestrator.cli.run import perform, scheduled
-from orchestrator.config import Settings
+from orchestrator.cli.frame import root_of, settings_of, tell
+from orchestrator.cli.quick import options_of_run
+from orchestrator.cli.running import perform, scheduled
+from orchestrator.config import Settings, keep_what_was_checked, to_tell_by
 from orchestrator.core.draft import Decision
 from orchestrator.core.due import SKIPPED, Met, meet, skipped, unsettled
 from orchestrator.core.events import InstantSettled
@@ -24,7 +25,7 @@ from orchestrator.core.names import cut, epoch
 from orchestrator.core.observations import Observation
 from orchestrator.core.schedule import QUEUE, REPLACE, SKIP, Schedule
 from orchestrator.core.state import State
-from orchestrator.errors import OrchError, Refused, RunActive, UsageError
+from orchestrator.errors import OrchError, Refused, RunActive, SettingsError, UsageError
 from orchestrator.scheduling import note_next
 from orchestrator.store.lock import RUN, holder
 from orchestrator.store.queue import Queue
@@ -35,6 +36,21 @@ from orchestrator.supervisor import SUPERVISOR
 LOOK_EVERY, AT_LEAST_EVERY = 0.25, 30.0
 SLOWEST = 5.0
 WAITING_ALREADY = "another one is waiting for its turn already"
+
+
+def fire(*, name: str, project: Path | None) -> int:
+    """What the schedule of that name says is due now: the exit code."""
+    root = root_of(project)
+    schedule = read(root / "system", name)
+    given = options_of_run(schedule.options)
+    try:
+        settings = settings_of(root, {"jobs": given["jobs"]})
+    except SettingsError as fault:
+        if (left := to_tell_by(root)) is not None:
+            Firing(root, left, schedule, given).could_not_begin(fault)
+        raise
+    keep_what_was_checked(root)
+    return Firing(root, settings, schedule, given).fire()
 
 
 class Firing:

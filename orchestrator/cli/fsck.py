@@ -7,7 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from orchestrator import fsck
-from orchestrator.cli.frame import JsonOption, ProjectOption, root_of, show, show_json
+from orchestrator.cli.frame import root_of, show, show_json
+from orchestrator.cli.options import JsonOption, ProjectOption
 from orchestrator.core.flaw import Flaw
 
 EXAMPLE = "Example: orch fsck --repair"

@@ -8,7 +8,8 @@ from typing import Any
 import typer
 
 from orchestrator.checkup import findings
-from orchestrator.cli.frame import JsonOption, ProjectOption, root_of, show, show_json
+from orchestrator.cli.frame import root_of, show, show_json
+from orchestrator.cli.options import JsonOption, ProjectOption
 from orchestrator.core.health import WEIGHTS, Health, judge
 from orchestrator.watch.words import printable
 

@@ -10,8 +10,9 @@ import typer
 
 from orchestrator import clock
 from orchestrator.cli.completing import phases
-from orchestrator.cli.frame import JsonOption, ProjectOption, root_of, show, show_json, tell
+from orchestrator.cli.frame import root_of, show, show_json, tell
 from orchestrator.cli.instants import instants_lines
+from orchestrator.cli.options import JsonOption, ProjectOption
 from orchestrator.cli.terminal import fitted, is_unicode
 from orchestrator.core.names import epoch, span
 from orchestrator.core.phase import PhaseState

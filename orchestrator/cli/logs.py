@@ -13,7 +13,8 @@ from typing import Annotated
 import typer
 
 from orchestrator import clock
-from orchestrator.cli.frame import NumberArgument, ProjectOption, root_of, saying
+from orchestrator.cli.frame import root_of, saying
+from orchestrator.cli.options import NumberArgument, ProjectOption
 from orchestrator.core.item import Item, item, phase_of
 from orchestrator.core.names import epoch, seconds
 from orchestrator.core.state import State

@@ -1,115 +1,27 @@
-"""`orch`: the list of commands, and the way in."""
+"""The way in: what is typed often goes the short way, everything else through typer."""
 
 from __future__ import annotations
 
 import sys
 from importlib import import_module
-from typing import Annotated, Any
 
-import typer
-from typer.main import get_command, get_group
-
-from orchestrator import __version__
-from orchestrator.cli.frame import Command, Group, guarded, show
+from orchestrator.cli import quick
+from orchestrator.cli.frame import guarded
 from orchestrator.cli.standing import open_what_was_closed, say_what_can_be_said
 from orchestrator.supervisor import SUPERVISOR
-
-# As the help shows them. Each is a file of this folder; only that of the command in use is loaded.
-COMMANDS: dict[str, dict[str, str]] = {
-    "Run": {
-        "run": "Begin a run, or go on where the last one ended.",
-        "recover": "Put in order what a crash left behind.",
-        "fsck": "Check all that orch keeps, and repair it.",
-    },
-    "Look": {
-        "status": "Where everything stands, now.",
-        "plan": "What a run would do with each phase, and why.",
-        "logs": "What phase N printed.",
-        "story": "Every decision about phase N, and its cause.",
-        "history": "How the last runs ended, and what each phase took.",
-        "health": "Whether all is well, in points and in the exit code.",
-    },
-    "Act": {
-        "cancel": "End the run, or phase N, and all that it started.",
-        "retry": "Have phase N run again now, with fresh tries.",
-        "approve": "Say yes to phase N, which waits for it.",
-        "reject": "Say no: phase N counts as failed.",
-        "pause": "Start nothing new; what runs goes on.",
-        "resume": "Let a paused run go on.",
-        "skip": "Count phase N as done.",
-        "reset": "Have phases as if they had never run.",
-        "checkpoint": "Keep how all stands now, and what was kept.",
-        "rollback": "Have all as it was at a checkpoint.",
-    },
-    "Set up": {
-        "init": "Begin a project from a template.",
-        "cron": "Runs that begin by themselves.",
-        "config": "The settings, and where each comes from.",
-        "notify": "Who is told what, and what they have not heard.",
-    },
-}
-ABOUT = "Runs numbered phases in the order their needs allow, under deadlines that really kill."
-EXAMPLE = "Example: orch init nightly && cd nightly && orch run"
-
-
-class Commands(Group):
-    """Knows all commands by name, and loads one when it is used."""
-
-    def list_commands(self, ctx: Any) -> list[str]:
-        return [name for listed in COMMANDS.values() for name in listed]
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        if cmd_name not in self.commands and cmd_name in self.list_commands(ctx):
-            self.commands[cmd_name] = _load(cmd_name)
-        return self.commands.get(cmd_name)
-
-    def format_commands(self, ctx: Any, formatter: Any) -> None:
-        width = max(map(len, self.list_commands(ctx)))
-        for group, listed in COMMANDS.items():
-            with formatter.section(group):
-                formatter.write_dl([(name.ljust(width), about) for name, about in listed.items()])
-
-    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
-        """From the list: whoever presses a key does not wait until every command is loaded."""
-        listed = {name: about for group in COMMANDS.values() for name, about in group.items()}
-        return self.items(listed, incomplete) or super().shell_complete(ctx, incomplete)
-
-
-def _load(name: str) -> Any:
-    module = import_module(f"orchestrator.cli.{name}")
-    if isinstance(getattr(module, "app", None), typer.Typer):
-        return get_group(module.app)
-    alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-    alone.command(name, cls=Command, epilog=module.EXAMPLE)(module.command)
-    return get_command(alone)
-
-
-def application() -> typer.Typer:
-    app = typer.Typer(
-        name="orch", cls=Commands, help=ABOUT, epilog=EXAMPLE, pretty_exceptions_enable=False, rich_markup_mode=None
-    )
-    app.callback()(_root)
-    return app
-
-
-def _version(asked: bool) -> None:
-    if asked:
-        show(f"orch {__version__}")
-        raise typer.Exit
-
-
-def _root(
-    version: Annotated[
-        bool, typer.Option("--version", help="Say which version this is.", callback=_version, is_eager=True)
-    ] = False,
-) -> None:
-    """Runs numbered phases in the order their needs allow, under deadlines that really kill."""
 
 
 def main() -> None:
     open_what_was_closed()
     say_what_can_be_said()
-    codes: list[int] = []
-    code = guarded(lambda: codes.append(int(application()(prog_name="orch", standalone_mode=False) or 0)))
+    code = guarded(lambda: called(sys.argv[1:]))
     SUPERVISOR.leaving()
-    sys.exit(code or (codes[0] if codes else 0))
+    sys.exit(code)
+
+
+def called(words: list[str]) -> int:
+    """The exit code of the command that these words are."""
+    call = quick.call_of(words)
+    if call is not None:
+        return call()
+    return int(import_module("orchestrator.cli.commands").called(words))

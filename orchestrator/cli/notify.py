@@ -10,17 +10,8 @@ import typer
 
 from orchestrator import clock, process
 from orchestrator.cli.completing import messages, targets
-from orchestrator.cli.frame import (
-    Command,
-    Group,
-    JsonOption,
-    ProjectOption,
-    root_of,
-    settings_of,
-    show,
-    show_json,
-    tell,
-)
+from orchestrator.cli.frame import root_of, settings_of, show, show_json, tell
+from orchestrator.cli.options import Command, Group, JsonOption, ProjectOption
 from orchestrator.config import Settings
 from orchestrator.core.names import iso, nearest, span
 from orchestrator.core.outward import MISSED, Target

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.asking import ask
-from orchestrator.cli.frame import ProjectOption, root_of, settings_of, show
+from orchestrator.cli.frame import root_of, settings_of, show
+from orchestrator.cli.options import ProjectOption
 
 EXAMPLE = 'Example: orch pause --why "the disk is being moved"'
 

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from orchestrator.app import definitions_of
-from orchestrator.cli.frame import JsonOption, ProjectOption, root_of, settings_of, show, show_json, tell
+from orchestrator.cli.frame import root_of, settings_of, show, show_json, tell
+from orchestrator.cli.options import JsonOption, ProjectOption
+from orchestrator.cli.steps import steps_document, steps_lines
 from orchestrator.core import graph
 from orchestrator.core.drawing import KINDS, nodes_of
 from orchestrator.core.events import Scope
 from orchestrator.core.plan import Plan
-from orchestrator.core.preview import Step, preview
+from orchestrator.core.preview import preview
 from orchestrator.errors import UsageError
 from orchestrator.files.absent import absent
 from orchestrator.files.ground import Ground
 from orchestrator.files.measuring import examine
+from orchestrator.fitting import definitions_of
 from orchestrator.look import Look, rules_of
 
 EXAMPLE = "Example: orch plan --graph svg > plan.svg"
@@ -59,24 +61,6 @@ def _drawn(plan: Plan, look: Look, kind: str) -> str:
     names = {number: spec.name for number, spec in plan.specs.items()}
     statuses = {number: look.state.phase(number).status for number in plan.specs}
     return KINDS[kind](nodes_of(plan.needs, names, statuses))
-
-
-def steps_document(steps: list[Step], plan: Plan | None = None) -> list[dict[str, Any]]:
-    return [
-        {"number": step.number, "name": step.name, "what": step.what, "why": step.why}
-        | {"changed": {"what": "", "how": "", "old": "", "new": "", **step.changed.as_dict()} if step.changed else None}
-        | ({"needs": list(plan.needs[step.number]), "timeout_seconds": plan.timeout(step.number)} if plan else {})
-        for step in steps
-    ]
-
-
-def steps_lines(steps: list[Step], plan: Plan | None = None) -> list[str]:
-    width = max((len(step.name) for step in steps), default=0)
-    lines = []
-    for step in steps:
-        needs = f"  needs {', '.join(map(str, plan.needs[step.number])) or 'nothing'}" if plan else ""
-        lines.append(f"{step.number:>5}  {step.name:<{width}}  {step.what:<7}  {step.why}{needs}")
-    return lines
 
 
 def _path(numbers: list[int]) -> str:

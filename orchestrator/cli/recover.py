@@ -7,9 +7,10 @@ from typing import Annotated
 import typer
 
 from orchestrator import app
-from orchestrator.cli.frame import JsonOption, ProjectOption, root_of, settings_of, show, show_json, tell
+from orchestrator.beginning import Recovered
+from orchestrator.cli.frame import root_of, settings_of, show, show_json, tell
+from orchestrator.cli.options import JsonOption, ProjectOption
 from orchestrator.core import events as ev
-from orchestrator.holding import Recovered
 
 EXAMPLE = "Example: orch recover --json"
 

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.approve import GateOption, decide
-from orchestrator.cli.frame import NumberArgument, ProjectOption, root_of, show
+from orchestrator.cli.frame import root_of, show
+from orchestrator.cli.options import NumberArgument, ProjectOption
 
 EXAMPLE = 'Example: orch reject 3 --why "the total is wrong"'
 

@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.asking import ask
-from orchestrator.cli.frame import INTERRUPTED, OnlyArgument, ProjectOption, root_of, settings_of, show, tell
+from orchestrator.cli.frame import INTERRUPTED, root_of, settings_of, show, tell
+from orchestrator.cli.options import OnlyArgument, ProjectOption
 from orchestrator.errors import UsageError
 from orchestrator.look import Look
 

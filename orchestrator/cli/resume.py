@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from orchestrator.cli.asking import ask
-from orchestrator.cli.frame import ProjectOption, root_of, settings_of, show
+from orchestrator.cli.frame import root_of, settings_of, show
+from orchestrator.cli.options import ProjectOption
 
 EXAMPLE = "Example: orch resume"
 

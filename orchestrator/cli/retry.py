@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Annotated
 
 from orchestrator.cli.asking import ask
-from orchestrator.cli.frame import NumberArgument, ProjectOption, root_of, settings_of, show
+from orchestrator.cli.frame import root_of, settings_of, show
+from orchestrator.cli.options import NumberArgument, ProjectOption
 
 EXAMPLE = "Example: orch retry -8"
 

@@ -8,7 +8,8 @@ import typer
 
 from orchestrator import rollback
 from orchestrator.cli.checkpoint import NameArgument
-from orchestrator.cli.frame import JsonOption, ProjectOption, root_of, settings_of, show, show_json
+from orchestrator.cli.frame import root_of, settings_of, show, show_json
+from orchestrator.cli.options import JsonOption, ProjectOption
 
 EXAMPLE = "Example: orch rollback phase_3_20261120_094107"
 

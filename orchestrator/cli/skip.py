@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.asking import ask
-from orchestrator.cli.frame import NumberArgument, ProjectOption, root_of, settings_of, show
+from orchestrator.cli.frame import root_of, settings_of, show
+from orchestrator.cli.options import NumberArgument, ProjectOption
 
 EXAMPLE = 'Example: orch skip 3 --why "loaded by hand"'
 

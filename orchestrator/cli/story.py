@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from orchestrator.cli.frame import JsonOption, NumberArgument, ProjectOption, root_of, show, show_json
+from orchestrator.cli.frame import root_of, show, show_json
+from orchestrator.cli.options import JsonOption, NumberArgument, ProjectOption
 from orchestrator.core.events import Event
 from orchestrator.core.story import Chapter, concerns, is_about
 from orchestrator.errors import UsageError

@@ -6,8 +6,6 @@ import sys
 from pathlib import Path
 from typing import Any, Protocol
 
-import typer
-
 from orchestrator import clock
 from orchestrator.cli.frame import INTERRUPTED
 from orchestrator.cli.terminal import can_be_drawn_on, screen, screen_row
@@ -30,15 +28,17 @@ class Display(Protocol):
         """The last look, to stay."""
 
 
-def watch(root: Path, words: Words) -> None:
+def watch(root: Path, words: Words) -> int:
+    """The exit code."""
     outlet = Outlet(sys.stdout.fileno())
     display: Display = InPlace(screen(outlet)) if can_be_drawn_on() else Again(outlet)
     try:
         _until_over(root, words, outlet, display)
     except KeyboardInterrupt:
-        raise typer.Exit(INTERRUPTED) from None
+        return INTERRUPTED
     finally:
         outlet.close()
+    return 0
 
 
 def _until_over(root: Path, words: Words, outlet: Outlet, display: Display) -> None:

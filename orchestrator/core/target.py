@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping
-from string import Formatter
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -18,6 +17,8 @@ _NOT_FOR_PINGS = ("events", "template", "quiet", "tz")
 
 
 def worded(target: Target, fields: Mapping[str, str]) -> str:
+    from string import Formatter  # only who tells, or is to tell, needs it
+
     return Formatter().vformat(target.template or TEMPLATE, (), {name: fields.get(name, "") for name in FIELDS})
 
 
@@ -68,6 +69,8 @@ def fault_of_address(url: str) -> str:
 
 
 def _fault_of_template(template: str) -> str:
+    from string import Formatter
+
     try:
         parts = list(Formatter().parse(template))
     except ValueError as error:

@@ -28,13 +28,26 @@ def key(sources: dict[str, bytes]) -> str:
 def read(cache: Path, root: Path, name: str) -> Definitions | None:
     """None if it is not there, is damaged, or a project file behind it has changed."""
     try:
+        kept = _kept(cache, root, name)
+        return None if kept is None else Definitions.from_dict(json.loads(kept))
+    except MALFORMED:
+        return None
+
+
+def holds(cache: Path, root: Path, name: str) -> bool:
+    """Would it be read?"""
+    return _kept(cache, root, name) is not None
+
+
+def _kept(cache: Path, root: Path, name: str) -> bytes | None:
+    try:
         first, _, kept = disk.read(cache / _FOLDER / f"{name}.json").partition(b"\n")
         head = json.loads(first)
         if head["recipe"] != RECIPE or head["name"] != name or head["digest"] != hashlib.sha256(kept).hexdigest():
             return None
         if any(_mark(root, file, by_bytes=file in head["by_bytes"]) != mark for file, mark in head["behind"].items()):
             return None
-        return Definitions.from_dict(json.loads(kept))
+        return kept
     except (OSError, *MALFORMED):
         return None
 

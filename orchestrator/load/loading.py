@@ -1,15 +1,13 @@
-"""The way from phases/ to definitions, in order: read, look in the cache, describe, check, assemble, keep."""
+"""The way from phases/ to definitions, in order: read, look in the cache; if need be, make anew, keep."""
 
 from __future__ import annotations
 
-import hashlib
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from orchestrator.load import cached, describing, folder, static, tables
-from orchestrator.load.checks import Checked, check
-from orchestrator.load.definitions import Definitions, Fault, Written, digest_of
-from orchestrator.load.pipeline import assemble
+from orchestrator.load import cached, folder
+from orchestrator.load.definitions import Definitions, Fault
 
 
 def load(
@@ -23,12 +21,10 @@ def load(
     name = cached.key(found.sources)
     if cache is not None and not found.faults and (kept := cached.read(cache, root, name)) is not None:
         return kept
-    loading = _Loading(root, found)
-    loading.read_tables()
-    loading.import_files(load_timeout, environ)
-    definitions = loading.finish()
+    made = _anew().make(root, found, load_timeout, environ)
+    definitions: Definitions = made.definitions
     if cache is not None and not definitions.faults and not definitions.broken:
-        cached.write(cache, root, name, definitions, loading.imported, loading.read)
+        cached.write(cache, root, name, definitions, made.imported, made.read)
     return definitions
 
 
@@ -38,107 +34,18 @@ def peek(root: Path, cache: Path, *, trust: bool = True) -> Definitions | None:
     return None if found.faults else cached.read(cache, root, cached.key(found.sources))
 
 
+def knows(root: Path, cache: Path, *, trust: bool = True) -> bool:
+    """Would `peek` find them? Most who look want to know no more."""
+    found = folder.read(root, trust=trust)
+    return not found.faults and cached.holds(cache, root, cached.key(found.sources))
+
+
 def glance(root: Path, *, trust: bool = True) -> list[Fault]:
     """What is wrong with the files as far as reading tells: for whoever looks while they are being written."""
-    found = folder.read(root, trust=trust)
-    faults = list(found.faults)
-    for file, data in found.sources.items():
-        if file.endswith(".toml"):
-            faults += tables.parse(file, data, "")[1]
-        elif (fault := static.syntax_fault(file, data)) is not None:
-            faults.append(fault)
+    faults: list[Fault] = _anew().faults_in(folder.read(root, trust=trust))
     return faults
 
 
-class _Loading:
-    """One load, while it is under way."""
-
-    def __init__(self, root: Path, found: folder.Folder) -> None:
-        self.root = root
-        self.sources = found.sources
-        self.imported: set[str] = set()  # project files behind the definitions, other than phase files
-        self.read: set[str] = set()  # other files and folders that imports looked into
-        self._faults = list(found.faults)
-        self._written: list[Written] = []
-        self._broken: dict[str, str] = {}
-        self._digests: dict[str, str] = {}
-        self._unread: set[int] = set()  # numbers that files which cannot be read seem to define
-
-    def read_tables(self) -> None:
-        for file, data in self.sources.items():
-            if file.endswith(".toml"):
-                phases, faults = tables.parse(file, data, hashlib.sha256(data).hexdigest())
-                self._written += phases
-                self._faults += faults
-                self._unread |= static.numbers_in(data) if faults else set()
-
-    def import_files(self, load_timeout: float, environ: dict[str, str] | None) -> None:
-        files = [file for file in self.sources if file.endswith(".py")]
-        for file, answer in describing.describe(self.root, files, load_timeout, environ).items():
-            if "broken" in answer:
-                self._take_broken(file, answer["broken"])
-            elif "failed" in answer:
-                self._take_failed(file, answer)
-            else:
-                self._take_imported(file, answer)
-
-    def _take_imported(self, file: str, answer: dict[str, Any]) -> None:
-        self._digests[file] = answer["digest"]
-        self.imported |= {each for each in answer["project_files"] if each not in self.sources}
-        self.read |= {each for each in answer["read"] if each not in self.sources}
-        for place, line in answer["strays"]:
-            hint = f"define it in a file in {folder.FOLDER}/, or in a function that such a file calls"
-            self._faults.append(Fault(place, line, "only files in phases/ define phases", hint))
-        if not answer["phases"]:
-            hint = "put @phase(3) over a function; begin the file's name with _ if others only import it"
-            self._faults.append(Fault(file, None, "defines no phase", hint))
-        for phase in answer["phases"]:
-            self._written.append(Written(file, digest=answer["digest"], threads=answer["threads"], **phase))
-
-    def _take_failed(self, file: str, answer: dict[str, Any]) -> None:
-        kind, text, place, line = (answer[key] for key in ("type", "message", "file", "line"))
-        if answer["syntax"]:
-            fault = static.not_python(place, line, text)
-            self._faults += [fault] if fault not in self._faults else []
-            self._unread |= static.numbers_in(self.sources[file])
-            return
-        said = f"{kind}: {text}" if text else kind
-        where = f" ({place}:{line})" if line else ""
-        self._take_broken(file, f"{file}: its import raised {said}{where}: {_remedy(kind)}")
-
-    def _take_broken(self, file: str, sentence: str) -> None:
-        """Only this file's phases are lost, as far as they can be told without running it."""
-        phases = static.literal_phases(file, self.sources[file], sentence)
-        self._broken[file] = sentence
-        self._written += phases
-        self._unread |= static.numbers_in(self.sources[file])
-        if not phases:
-            said = sentence.removeprefix(f"{file}: ")
-            self._faults.append(Fault(file, None, said, "its phases cannot be told without it"))
-
-    def finish(self) -> Definitions:
-        checked = [each for written in self._written if (each := check(written, self._report)) is not None]
-        specs = assemble(_in_file_order(checked), self._unread, self._report)
-        faults = tuple(sorted(self._faults, key=lambda fault: (fault.file, fault.line or 0)))
-        digest = digest_of(specs, faults, self._broken)
-        return Definitions(specs, faults, self._broken, digest, self._digests)
-
-    def _report(self, written: Written, key: str, message: str, hint: str) -> None:
-        self._faults.append(Fault(written.file, self._line(written, key), message, hint))
-
-    def _line(self, written: Written, key: str) -> int:
-        if not key:
-            return written.line
-        if written.is_command:
-            return tables.key_line(self.sources[written.file], written.line, key)
-        return static.key_line(self.sources[written.file], written.line, key)
-
-
-def _in_file_order(checked: list[Checked]) -> list[Checked]:
-    return sorted(checked, key=lambda each: (each.written.file, each.written.line))
-
-
-def _remedy(kind: str) -> str:
-    if kind in ("ModuleNotFoundError", "ImportError"):
-        return "install what is missing, or correct the import"
-    return "correct it, or move it into the phase's function"
+def _anew() -> Any:
+    """Loaded only here: most starts find everything in the cache."""
+    return import_module("orchestrator.load.anew")

@@ -6,7 +6,6 @@ import errno
 import os
 import select
 import signal
-import socket
 import stat
 
 from orchestrator import clock
@@ -19,9 +18,9 @@ ALIVE, DEAD, STOPPED, UNKNOWABLE = "alive", "dead", "stopped", "unknowable"
 def host() -> str:
     """The host's name, and the namespace that its pids are counted in."""
     try:
-        return f"{socket.gethostname()}/{os.stat('/proc/self/ns/pid').st_ino}"
+        return f"{os.uname().nodename}/{os.stat('/proc/self/ns/pid').st_ino}"
     except OSError:
-        return socket.gethostname()
+        return os.uname().nodename
 
 
 def boot() -> str:

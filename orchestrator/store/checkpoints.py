@@ -7,7 +7,6 @@ checkpoints have in common is one file with two names: nothing ever writes into 
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 from collections.abc import Generator, Iterable, Mapping
 from pathlib import Path
@@ -104,6 +103,8 @@ class Vault:
             disk.sync_folder(draft / FILES)
             os.rename(draft, self.folder / made.id)
         except BaseException:
+            import shutil
+
             shutil.rmtree(draft, ignore_errors=True)
             raise
         disk.sync_folder(self.folder)
@@ -178,6 +179,8 @@ class Vault:
 
     def retire(self, needed: Iterable[str], most: int, max_age: float, now: float) -> list[str]:
         """Those that are too many or too old; what cannot be read is left to fsck, and to people."""
+        import shutil
+
         kept = {one.id: one.timestamp for one in self.readable()}
         gone = values.expired(kept, needed, most, max_age, now)
         for name in gone:

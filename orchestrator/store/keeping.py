@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +19,8 @@ def keep(
 
     `told` says what for; `more` is what stood in files that are changed by now.
     """
+    import shutil  # hardly ever is anything kept
+
     folder = system / FOLDER
     disk.make_folder(folder)
     stamp = f"{what}_{datetime.fromtimestamp(now, UTC):%Y%m%d_%H%M%S}"

@@ -11,8 +11,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from orchestrator import disk
 from orchestrator.core.formats import MALFORMED
 from orchestrator.core.names import Identity, epoch, iso
@@ -40,11 +38,15 @@ class StateLock:
     """Held from `acquire` to `release`, or to the end of the process."""
 
     def __init__(self, system: Path) -> None:
+        from filelock import FileLock  # only who writes needs it
+
         self.path = system / "state.lock"
         self._lock = FileLock(self.path, mode=disk.PRIVATE_FILE, timeout=0, fallback_to_soft=False, thread_local=False)
 
     def acquire(self, purpose: str, identity: Identity, command: str, now: float) -> bool:
         """True if it is ours now; False if somebody else holds it."""
+        from filelock import Timeout
+
         try:
             self._lock.acquire(timeout=0)
         except Timeout:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+from functools import cached_property
 from pathlib import Path
-
-from filelock import FileLock, Timeout
+from typing import Any
 
 from orchestrator import disk
 from orchestrator.core.names import epoch, iso
@@ -19,9 +19,12 @@ _PATIENCE = 0.2  # whoever only looks holds it for a moment
 class Queue:
     def __init__(self, system: Path, name: str) -> None:
         self._path = path_of(system, name, ".queue")
-        self._lock = FileLock(
-            self._path, mode=disk.PRIVATE_FILE, timeout=0, fallback_to_soft=False, thread_local=False
-        )  # fmt: skip
+
+    @cached_property
+    def _lock(self) -> Any:
+        from filelock import FileLock  # hardly ever does anybody wait
+
+        return FileLock(self._path, mode=disk.PRIVATE_FILE, timeout=0, fallback_to_soft=False, thread_local=False)
 
     def enter(self, instant: float) -> bool:
         """True: the place is ours until `leave`, or the end of this process. False: another one waits."""
@@ -49,6 +52,8 @@ class Queue:
             return None
 
     def _acquired(self) -> bool:
+        from filelock import Timeout
+
         try:
             self._lock.acquire(timeout=_PATIENCE, poll_interval=0.02)
         except Timeout:

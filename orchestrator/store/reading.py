@@ -183,6 +183,11 @@ def _fold_line(segment: journal.Segment, line: Line, state: State) -> None:
         raise not_followed(segment.path, line, error) from error
 
 
+def verify(system: Path, loaded: Loaded) -> None:
+    """Also the lines that were not read, as the snapshot covers them; what is wrong with them is noted in `loaded`."""
+    _verify_covered(system / "journal", journal.segments(system / "journal"), loaded)
+
+
 def _verify_covered(folder: Path, there: list[journal.Segment], loaded: Loaded) -> None:
     """Lines that the snapshot has folded in must be there unharmed, or be replaced by it."""
     covered = [one for one in there if one.first <= loaded.position.segment]

@@ -23,6 +23,7 @@ from orchestrator.core.value import Value
 from orchestrator.errors import CODES
 
 Fits = Callable[[Any], bool]
+Kind = tuple[frozenset[type], Fits]  # types all of whose values may stand there, and of any other value whether it may
 
 _MOST = 2**53  # beyond, a number is no count, no time and no pid
 _DIGEST = re.compile("[0-9a-f]{64}")
@@ -36,7 +37,8 @@ def check_fields(cls: type[Value], data: dict[str, Any], *, whole: bool = False)
     """ValueError names the field that cannot be one of `cls`."""
     kinds = _kinds(cls)
     for name, value in data.items():
-        if not kinds[name](value):
+        types, fits = kinds[name]
+        if type(value) not in types and not fits(value):
             raise ValueError(f"{name} cannot be {short(value)}")
     if whole and (missing := sorted(kinds.keys() - data.keys() - cls._defaults.keys())):
         raise ValueError(f"{missing[0]} is missing")
@@ -117,21 +119,28 @@ def _like(document: dict[str, Any], pattern: dict[str, Fits]) -> None:
 # ---- what may stand where
 
 
-def _kinds(cls: type[Value]) -> dict[str, Fits]:
+def _kinds(cls: type[Value]) -> dict[str, Kind]:
     found = _KNOWN.get(cls.__name__)
     if found is None:
         found = _KNOWN[cls.__name__] = _kinds_of(cls)
     return found
 
 
-_KNOWN: dict[str, dict[str, Fits]] = {}
+_KNOWN: dict[str, dict[str, Kind]] = {}
 
 
-def _kinds_of(cls: type[Value]) -> dict[str, Fits]:
+def _kinds_of(cls: type[Value]) -> dict[str, Kind]:
     told: dict[str, str] = {}
     for one in reversed(cls.__mro__):
         told |= {name: kind for name, kind in getattr(one, "__annotations__", {}).items() if name in cls._fields}
-    return {name: _is_time_or_none if name.endswith("_at") else _fits(kind) for name, kind in told.items()}
+    return {
+        name: (_NOTHING, _is_time_or_none) if name.endswith("_at") else (_whole_types(kind), _fits(kind))
+        for name, kind in told.items()
+    }
+
+
+def _whole_types(annotation: str) -> frozenset[type]:
+    return frozenset(_WHOLE[word] for word in annotation.split(" | ") if word in _WHOLE)
 
 
 def _fits(annotation: str) -> Fits:
@@ -155,7 +164,7 @@ def _fits_value(cls: type[Value]) -> Fits:
         if type(value) is not dict:
             return False
         kinds = _kinds(cls)
-        return value.keys() <= kinds.keys() and all(kinds[name](item) for name, item in value.items())
+        return value.keys() <= kinds.keys() and all(kinds[name][1](item) for name, item in value.items())
 
     return fits
 
@@ -189,6 +198,8 @@ def _is_code(value: Any) -> bool:
     return type(value) is str and value in CODES
 
 
+_NOTHING = frozenset({type(None)})
+_WHOLE: dict[str, type] = {"str": str, "bool": bool, "None": type(None)}
 _SIMPLE: dict[str, Fits] = {
     "str": _is_text, "int": _is_int, "float": _is_number, "bool": lambda value: type(value) is bool,
     "Number": is_number, "None": lambda value: value is None, "Any": lambda value: True,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from statistics import median
 from typing import Any
 
 from orchestrator.core import events as ev
@@ -102,6 +101,8 @@ class Tally:
 
     def expected(self, number: int, state: State, moment: Moment) -> float | None:
         """How far it should be by now, as its earlier durations say; never quite at its end."""
+        from statistics import median  # brings fractions and decimals
+
         durations = state.phase(number).durations
         usual = median(durations) if durations else 0.0
         return min(0.99, self.elapsed(number, state, moment) / usual) if usual >= 1.0 else None

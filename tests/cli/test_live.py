@@ -16,7 +16,7 @@ from rich.cells import cached_cell_len
 
 from orchestrator import clock
 from orchestrator.cli import watching
-from orchestrator.cli.status import status_lines
+from orchestrator.cli.showing import status_lines
 from orchestrator.cli.terminal import cells, fitted
 from orchestrator.look import Look
 from orchestrator.watch.outlet import Outlet

@@ -10,9 +10,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from orchestrator.cli.commands import COMMANDS
 from orchestrator.cli.completing import params
 from orchestrator.cli.frame import guarded
-from orchestrator.cli.main import COMMANDS, main
+from orchestrator.cli.main import main
 from tests.driving import ORCH, Ended, Project
 
 Typed = Callable[..., Ended]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.cli.status import _phases
+from orchestrator.cli.showing import _phases
 from orchestrator.core import events as ev
 from orchestrator.core.gate import Gate
 from orchestrator.look import Look

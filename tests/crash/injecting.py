@@ -37,12 +37,12 @@ ROOM = 1024 * 1024  # bytes that a command may say
 HARMLESS = ("logs/structured_execution.jsonl", "logs/orchestrator.log", "cache")  # the run goes on without them
 PATIENCE = 30  # seconds that a command may take
 
-main = import_module("orchestrator.cli.main")
+commands = import_module("orchestrator.cli.commands")
 # Built and loaded here, once, and not in every child.
-BUILT: Any = get_command(main.application())
+BUILT: Any = get_command(commands.application())
 for name in ("run", "status", "recover", "cancel", "retry", "checkpoint", "rollback"):
     BUILT.get_command(None, name)
-for name in ("ctypes", "typer._adapters"):
+for name in ("ctypes", "typer._adapters", "orchestrator.cli.showing", "orchestrator.cli.running"):
     with contextlib.suppress(ImportError):
         import_module(name)
 
@@ -189,7 +189,7 @@ def _be(root: Path, words: tuple[str, ...], fds: list[int], stage: Callable[[], 
     code = 99
     try:
         gc.disable()  # it would touch, and so copy, all the memory of the parent
-        main.application = lambda: BUILT
+        commands.application = lambda: BUILT
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(PATIENCE)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from orchestrator import app
 from orchestrator.bridge import survey
-from orchestrator.cli import status
+from orchestrator.cli import showing
 from orchestrator.config import settings
 from orchestrator.core.events import Scope
 from orchestrator.core.names import AttemptId, iso
@@ -230,7 +230,7 @@ def check_after_cut(root: Path, scene: Scene, done: Done, *, by_command: bool = 
     assert not seen.forgotten(), seen.forgotten()
     known = {seen.state.run.id, *(past["id"] for past in seen.state.runs)}
     assert seen.runs() <= known, (seen.runs(), known)
-    document = _status(root, scene) if by_command else status.document(Look(root))
+    document = _status(root, scene) if by_command else showing.document(Look(root))
     assert document["run"]["state"] in ("none", "interrupted", "finished"), document["run"]
     return seen
 

@@ -143,7 +143,7 @@ def installed(world: Sim) -> Iterator[None]:
         (holding, "JournalStore", classes[0]), (holding, "Engine", classes[1]), (app, "Signals", classes[2]),
         (holding, "StructuredLog", Quiet), (holding, "Record", Quiet), (holding, "Outlook", Quiet), (holding, "POLL", POLL),
         (app, "definitions_of", lambda root, settings: definitions), (app, "known_plan", lambda root, settings: world.plan),
-        (app, "new_run_id", new_run_id), (look, "peek", lambda root, cache: definitions),
+        (app, "new_run_id", new_run_id), (look, "peek", lambda root, cache: definitions), (look, "knows", lambda root, cache: True),
         (look, "settings", lambda root, flags, environ: world.settings),
         (os, "getpid", lambda: world.me.pid), (sys, "argv", ["orch", "run"]),
     ]  # fmt: skip

@@ -202,7 +202,7 @@ class Driver:
             return
         kinds = [
             [(event.kind, getattr(event, "number", None)) for event in events]
-            for events in (shown.recovery.events, found.events)
+            for events in (shown.recovered, found.events)
         ]
         if kinds[0] != kinds[1]:
             raise world.breaks(rule.LOOK, f"shown: {kinds[0]}; written: {kinds[1]}")

@@ -22,8 +22,9 @@ from hypothesis import strategies as st
 
 from orchestrator import app, config, process
 from orchestrator.bridge import survey
-from orchestrator.cli import history, status
-from orchestrator.cli.main import COMMANDS, main
+from orchestrator.cli import history, showing
+from orchestrator.cli.commands import COMMANDS
+from orchestrator.cli.main import main
 from orchestrator.core.names import iso
 from orchestrator.core.setting import SETTINGS
 from orchestrator.core.state import State
@@ -373,8 +374,8 @@ def shown(root: Path, seen: Counter[str]) -> None:
     """All that readers do with what they read: a sentence with exit code 4, or no trouble at all."""
     try:
         look = Look(root, reads_files=False)
-        json.dumps(status.document(look), default=str)
-        status.status_lines(look, everything=True)
+        json.dumps(showing.document(look), default=str)
+        showing.status_lines(look, everything=True)
         rows = history.rows_of(look.state)
         history.lines(look.state, rows, history.ASCII, None, everything=True)
         seen["shown"] += 1

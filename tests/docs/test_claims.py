@@ -14,8 +14,8 @@ import typer
 from typer.main import get_command
 
 from orchestrator import errors
+from orchestrator.cli.commands import COMMANDS, application
 from orchestrator.cli.init import TEMPLATES
-from orchestrator.cli.main import COMMANDS, application
 from orchestrator.core import events
 from orchestrator.core.causes import EXIT_STATUSES
 from orchestrator.core.health import EXIT_CODES
