@@ -13,7 +13,7 @@ from orchestrator.core.item import Item
 from orchestrator.core.phase import phase_document
 from orchestrator.core.state import State, from_document, run_document
 from orchestrator.errors import StateDamaged
-from orchestrator.store.lines import BadLine
+from orchestrator.store.lines import BadLine, dumped
 from orchestrator.store.shape import check_state
 
 _CHECK = b',"check":"'
@@ -49,7 +49,7 @@ class Encoder:
         for number in self._stale if self._stale is not None else (*state.phases, *state.items):
             self._phases[number] = _phase(number, state)
         self._stale = set()
-        head = _dump({"version": formats.VERSION, **position._asdict(), **run_document(state)})
+        head = dumped({"version": formats.VERSION, **position._asdict(), **run_document(state)})
         numbers = sorted(self._phases)
         many = len(state.phases)  # items are sorted behind them
         body = head[:-1] + b',"phases":{' + b",".join(self._phases[number] for number in numbers[:many]) + b"\n}"
@@ -62,11 +62,7 @@ def _phase(number: int, state: State) -> bytes:
     """A phase with every field; an item, of which there may be many, with those that say something."""
     phase = state.phase(number)
     document = phase.as_dict() if isinstance(number, Item) else phase_document(phase)
-    return b'\n"%s":%s' % (str(number).encode(), _dump(document))
-
-
-def _dump(document: dict[str, Any]) -> bytes:
-    return json.dumps(document, separators=(",", ":"), ensure_ascii=False, default=str).encode("utf-8", "replace")
+    return b'\n"%s":%s' % (str(number).encode(), dumped(document))
 
 
 def decode(data: bytes, name: str = "state.json", where: str = "") -> tuple[State, Position]:
