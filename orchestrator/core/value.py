@@ -6,6 +6,7 @@ started from cron each minute. Not NamedTuple: there `Started(3) == Exited(3)` i
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, ClassVar, Self, dataclass_transform
 
 from orchestrator.core.item import Item
@@ -66,11 +67,15 @@ class Value:
 
     def as_dict(self) -> dict[str, Any]:
         """The fields that differ from their default, as plain JSON values."""
+        return self.given()
+
+    def given(self, but: Collection[str] = ()) -> dict[str, Any]:
+        """The same of the fields alone, without those named."""
         defaults = self._defaults
         return {
             name: value if type(value) in _PLAIN else plain(value)
             for name, value in self.__dict__.items()
-            if name not in defaults or (value is not defaults[name] and value != defaults[name])
+            if (name not in defaults or (value is not defaults[name] and value != defaults[name])) and name not in but
         }
 
 

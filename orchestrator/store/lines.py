@@ -30,7 +30,8 @@ class BadLine(Exception):
     """Why these bytes are not the line that should stand here."""
 
 
-_written = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, default=str).encode  # `dumps` would build it
+# `dumps` would build it each time; what `as_dict` gives holds no circle.
+_written = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, default=str, check_circular=False).encode
 
 
 def encode(document: dict[str, Any], chain: int) -> tuple[bytes, int]:
