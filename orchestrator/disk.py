@@ -12,7 +12,7 @@ import hashlib
 import math
 import os
 import stat
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from pathlib import Path
 
 PRIVATE_FILE, PRIVATE_FOLDER = 0o600, 0o700
@@ -53,12 +53,13 @@ def write_all(fd: int, data: bytes) -> None:
         view = view[os.write(fd, view) :]
 
 
-def replace(path: Path, data: bytes, *, durable: bool) -> None:
+def replace(path: Path, data: bytes | Iterable[bytes], *, durable: bool) -> None:
     """The file holds the old bytes or the new, at any instant; `durable`: also after power loss."""
     draft = path.with_name(f".{path.name}.{os.getpid()}.new")
     fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, PRIVATE_FILE)
     try:
-        write_all(fd, data)
+        for piece in [data] if isinstance(data, bytes) else data:
+            write_all(fd, piece)
         if durable:
             os.fdatasync(fd)
     except BaseException:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from orchestrator.core.agenda import Agenda, begins_anew, renewed
 from orchestrator.core.decide import decide, is_over, next_wake
 from orchestrator.core.draft import Decision, Mode
+from orchestrator.core.names import Moment
 from orchestrator.core.observations import Observation, Tick
 from orchestrator.core.plan import Plan
 from orchestrator.ports import Clock, Executor, Heart, Inbox, Store, Watcher
@@ -27,11 +28,13 @@ class Engine:
     def run(self) -> None:
         """Until nothing more will happen by itself, and nothing that has happened is left unread."""
         while not (is_over(self.store.state, self.mode) and self.inbox.is_empty):
-            self.step(self.inbox.get(self._patience()))
+            batch = self.inbox.get(self._patience())
+            if batch or self._next_wake(self.clock.moment()) <= 0:  # else whatever woke us is nothing to decide on
+                self.step(batch)
 
     def step(self, batch: list[Observation]) -> Decision:
         moment = self.clock.moment()
-        self.mode = self.mode.replace(agent=self.hands.agent)
+        self._look_who_works()
         self.agenda.hear(batch)
         decision = decide(self.plan, self.store.state, self.agenda, batch or [Tick()], moment, self.mode)
         if decision.events:
@@ -61,9 +64,14 @@ class Engine:
 
     def _patience(self) -> float:
         moment = self.clock.moment()
-        self.mode = self.mode.replace(agent=self.hands.agent)
         return min(
-            next_wake(self.store.state, self.agenda, self.mode, moment),
-            self.store.settle(moment.now),
-            self.heart.beat(self.store.state, moment),
-        )
+            self._next_wake(moment), self.store.settle(moment.now), self.heart.beat(self.store.state, moment)
+        )  # fmt: skip
+
+    def _next_wake(self, moment: Moment) -> float:
+        self._look_who_works()
+        return next_wake(self.store.state, self.agenda, self.mode, moment)
+
+    def _look_who_works(self) -> None:
+        if self.mode.agent != self.hands.agent:
+            self.mode = self.mode.replace(agent=self.hands.agent)

@@ -222,9 +222,9 @@ class Holding:
     def _listen(self) -> None:
         self.inbox.every(self.bridge.tend)
         self.inbox.every(self.keeper.tend)
-        self.inbox.every(self._look_at_asks)
         self.inbox.every(self._measurer.tend)
-        self.inbox.every(self.outgoing.tend)
+        self.inbox.seldom(self._look_at_asks)
+        self.inbox.seldom(self.outgoing.tend)
         if self.asks.bell is not None:
             self.inbox.watch(self.asks.bell, self.asked)
 

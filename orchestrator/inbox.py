@@ -22,6 +22,7 @@ class Inbox:
         self._selector = selectors.DefaultSelector()
         self._waiting: deque[Observation] = deque()
         self._timers: list[Callable[[], float]] = []
+        self._seldom: list[_Due] = []
 
     def watch(self, fd: int, read: Reader) -> None:
         self._selector.register(fd, selectors.EVENT_READ, read)
@@ -32,6 +33,10 @@ class Inbox:
     def every(self, ask: Callable[[], float]) -> None:
         """`ask` is called each time round, may put things here, returns the seconds until it must be asked again."""
         self._timers.append(ask)
+
+    def seldom(self, ask: Callable[[], float]) -> None:
+        """The same, but it is not called before that time: for who has nothing to do with what is decided meanwhile."""
+        self._seldom.append(_Due(ask))
 
     def put(self, observation: Observation) -> None:
         self._waiting.append(observation)
@@ -48,7 +53,7 @@ class Inbox:
         return [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
 
     def _until_timers(self, until: float) -> float:
-        soonest = min((ask() for ask in self._timers), default=3600.0)
+        soonest = min((*(ask() for ask in self._timers), *(due.left() for due in self._seldom)), default=3600.0)
         return 0 if self._waiting else max(0.0, min(until - clock.ticking(), soonest))
 
     def _collect(self, seconds: float) -> None:
@@ -57,3 +62,16 @@ class Inbox:
 
     def close(self) -> None:
         self._selector.close()
+
+
+class _Due:
+    """Somebody who said when they must be asked again."""
+
+    def __init__(self, ask: Callable[[], float]) -> None:
+        self._ask, self._at = ask, clock.ticking()
+
+    def left(self) -> float:
+        now = clock.ticking()
+        if now >= self._at:
+            self._at = now + self._ask()
+        return self._at - now

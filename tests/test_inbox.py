@@ -118,3 +118,13 @@ def test_news_that_nobody_acts_on_waits_no_longer_than_that(inbox):
     inbox.put(STARTED)
     since = clock.ticking()
     assert inbox.get(60.0) == [STARTED] and clock.ticking() - since < 30
+
+
+def test_whoever_is_asked_seldom_is_not_asked_by_news_of_others(inbox):
+    asked: list[float] = []
+    inbox.seldom(lambda: asked.append(clock.ticking()) or 0.05)
+    for _ in range(5):
+        assert inbox.get(0.0) == []
+    assert len(asked) == 1
+    assert inbox.get(60.0) == [] and inbox.get(60.0) == []
+    assert len(asked) == 2 and asked[1] - asked[0] >= 0.049

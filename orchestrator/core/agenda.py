@@ -121,7 +121,7 @@ class Agenda:
 
     def _counts_above(self, number: int) -> bool:
         """What is outside of the range is as it is; of items some may have failed."""
-        return number in self.scope and not isinstance(number, Item)
+        return not isinstance(number, Item) and number in self.scope
 
     def _turn(self, number: int, state: State, moment: Moment) -> Iterator[int]:
         """If it stands otherwise, by all that is true now: who needs it, as that may turn with it."""
@@ -130,11 +130,12 @@ class Agenda:
             return
         self._stands[number] = now
         for dependent, counts in self.moved_by(number):
-            phase = state.phase(dependent)
-            self._leave(dependent, phase)
+            phase, unmet = state.phase(dependent), self.unmet[dependent]
             self.unmet[dependent] += now[0] - was[0]
             self.above[dependent] += (now[1] - was[1]) * counts
-            self._enter(dependent, phase, moment)
+            if unmet == 0 or self.unmet[dependent] == 0:  # else it waits as before, and is in no list
+                self._leave(dependent, phase)
+                self._enter(dependent, phase, moment)
             if phase.is_done:
                 yield dependent
 

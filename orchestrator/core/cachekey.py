@@ -75,7 +75,8 @@ class Made(Value):
         return cls(**data)
 
 
-_written = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode  # `dumps` would build it each time
+# `dumps` would build it each time; what was read from JSON or TOML holds no circle.
+_written = json.JSONEncoder(sort_keys=True, separators=(",", ":"), check_circular=False).encode
 
 
 def digest(value: Any) -> str:

@@ -32,6 +32,7 @@ from orchestrator.core.table import RETRY_WAIT
 FROM_A_SIGNAL = 128  # exit codes beyond it say so
 FAILED_FAST = 1  # the exit code, as of any run in which a phase failed
 _FIRST = (obs.Ended, obs.OwnerDead, obs.NeverStarted, obs.Started, obs.AgentJoined, obs.AgentGone)
+_PRECEDENCE = {**{kind: place for place, kind in enumerate(_FIRST)}, obs.Tick: len(_FIRST) + 1}
 
 
 def decide(
@@ -97,9 +98,7 @@ def is_over(state: State, mode: Mode) -> bool:
 
 
 def _precedence(observation: obs.Observation) -> int:
-    if isinstance(observation, _FIRST):
-        return _FIRST.index(type(observation))
-    return len(_FIRST) + isinstance(observation, obs.Tick)
+    return _PRECEDENCE.get(type(observation), len(_FIRST))
 
 
 # ---- how attempts end

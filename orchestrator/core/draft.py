@@ -159,7 +159,7 @@ class Draft:
         ready = (n for n in self.agenda.next_ready(left) if n not in self._changed and not delta.get(n))
         place = self.agenda.place.__getitem__
         chosen: list[int] = []
-        for number in merge(sorted(found, key=place), ready, key=place):
+        for number in merge(sorted(found, key=place), ready, key=place) if found else ready:
             wants = self.plan.wants_of(number)
             if len(chosen) >= most:
                 break

@@ -23,6 +23,8 @@ class Scope(Value):
     def __contains__(self, number: object) -> bool:
         if not isinstance(number, int):
             return False
+        if self.first is self.last is None and not self.only:
+            return True
         number = phase_of(number)
         if self.only:
             return number in self.only
@@ -56,7 +58,7 @@ class Event(Value):
         return type(self).__name__
 
     def as_dict(self) -> dict[str, Any]:
-        return {"event": self.kind, **super().as_dict()}
+        return {"event": self.kind, **self.given()}
 
     @staticmethod
     def from_dict(data: dict[str, Any]) -> Event:

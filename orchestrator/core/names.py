@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from orchestrator.core.item import number_of
@@ -73,6 +74,7 @@ class Moment(Value):
     draw: float = 0.5
 
 
+@lru_cache(maxsize=8)  # a decision and all that follows from it are of one moment
 def iso(now: float) -> str:
     return datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 

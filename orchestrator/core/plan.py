@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from orchestrator.core import condition, graph, retry
@@ -141,8 +141,9 @@ class Plan:
 
     def params(self, number: int, of_run: Mapping[str, Any]) -> dict[str, Any]:
         """Those of the phase, with the values that they have in this run."""
-        known = {**self.rules.params, **of_run}
-        return {name: _resolved(value, known) for name, value in self._known(number).params.items()}
+        own = self._known(number).params
+        known = {**self.rules.params, **of_run} if own else {}
+        return {name: _resolved(value, known) for name, value in own.items()}
 
     def ingredients(self, number: int, of_run: Mapping[str, Any], material: Material, look: LookAt) -> dict[str, str]:
         spec = self._known(number)
@@ -332,6 +333,10 @@ def stays_failed(plan: Plan, number: int, phase: PhaseState) -> str:
 
 def _trace(attempt: AttemptId) -> str:
     """W3C trace context, the same whoever computes it: the run is the trace, the attempt the span."""
-    trace = hashlib.sha256(attempt.run.encode()).hexdigest()[:32]
     span = hashlib.sha256(attempt.key.encode()).hexdigest()[:16]
-    return f"00-{trace}-{span}-01"
+    return f"00-{_trace_of(attempt.run)}-{span}-01"
+
+
+@lru_cache(maxsize=1)
+def _trace_of(run: str) -> str:
+    return hashlib.sha256(run.encode()).hexdigest()[:32]

@@ -70,8 +70,7 @@ class State:
         self.fans: dict[int, int] = {}  # derived: phase -> how many items it has had at most
 
     def phase(self, number: int) -> PhaseState:
-        found = self.items.get(number) if isinstance(number, Item) else self.phases.get(number)
-        return found or _BLANK
+        return self.phases.get(number) or (self.items.get(number, _BLANK) if isinstance(number, Item) else _BLANK)
 
     def name_of(self, number: int) -> str:
         """An item is called as its phase is."""

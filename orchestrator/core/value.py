@@ -6,6 +6,7 @@ started from cron each minute. Not NamedTuple: there `Started(3) == Exited(3)` i
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, ClassVar, Self, dataclass_transform
 
 from orchestrator.core.item import Item
@@ -28,9 +29,12 @@ class Value:
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         fields = self.__dict__
         fields.update(self._defaults)
-        fields.update(zip(self._fields, args, strict=False))
-        fields.update(kwargs)
-        if len(fields) != len(self._fields) or len(args) > len(self._fields) or not kwargs.keys() <= self._known:
+        if args:
+            fields.update(zip(self._fields, args, strict=False))
+        if kwargs:
+            fields.update(kwargs)
+        many = len(self._fields)
+        if len(fields) != many or len(args) > many or (kwargs and not kwargs.keys() <= self._known):
             missing = [name for name in self._fields if name not in fields]
             unknown = [name for name in fields if name not in self._fields]
             raise TypeError(f"{type(self).__name__}: missing {missing}, unknown {unknown}, {len(args)} positional")
@@ -42,7 +46,7 @@ class Value:
         return type(other) is type(self) and other.__dict__ == self.__dict__
 
     def __hash__(self) -> int:
-        return hash((type(self).__name__, *(self.__dict__[name] for name in self._fields)))
+        return hash((type(self).__name__, *map(self.__dict__.__getitem__, self._fields)))
 
     def __repr__(self) -> str:
         shown = ", ".join(
@@ -56,19 +60,31 @@ class Value:
         if not changes.keys() <= self._known:
             return type(self)(**{**self.__dict__, **changes})  # says what it does not know
         new = object.__new__(type(self))
-        new.__dict__.update(self.__dict__, **changes)
+        fields = new.__dict__
+        fields.update(self.__dict__)
+        fields.update(changes)
         return new
 
     def as_dict(self) -> dict[str, Any]:
         """The fields that differ from their default, as plain JSON values."""
+        return self.given()
+
+    def given(self, but: Collection[str] = ()) -> dict[str, Any]:
+        """The same of the fields alone, without those named."""
+        defaults = self._defaults
         return {
-            name: plain(value)
+            name: value if type(value) in _PLAIN else plain(value)
             for name, value in self.__dict__.items()
-            if name not in self._defaults or value != self._defaults[name]
+            if (name not in defaults or (value is not defaults[name] and value != defaults[name])) and name not in but
         }
 
 
+_PLAIN = frozenset({str, int, float, bool, type(None)})  # nearly all that values hold
+
+
 def plain(value: Any) -> Any:
+    if type(value) in _PLAIN:
+        return value
     if isinstance(value, Value):
         return value.as_dict()
     if isinstance(value, (list, tuple, set, frozenset)):

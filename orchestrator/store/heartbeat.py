@@ -18,6 +18,7 @@ from orchestrator.store.store import unwritable
 AT_MOST_APART = 60.0
 NEWS_APART = 2.0  # between two that differ in when the run will be over
 _NEWS = 0.05  # by so much of what is left
+_LOOKS_APART = 0.25  # seconds between two looks whether it is another
 
 Expect = Callable[[State, Moment], Eta | None]
 
@@ -36,6 +37,7 @@ class Heartbeat:
         self._told: Eta | None = None
         self._said = ""
         self._written: float | None = None
+        self._looked = -_LOOKS_APART
 
     def beat(self, state: State, moment: Moment) -> float:
         """Write if it is due; returns the seconds until it is due again."""
@@ -49,6 +51,9 @@ class Heartbeat:
     def _has_news(self, state: State, moment: Moment, since: float) -> bool:
         if self._said != _doing(state):
             return True
+        if 0 <= moment.tick - self._looked < _LOOKS_APART:
+            return False
+        self._looked = moment.tick
         eta, told = self._expect(state, moment), self._told and self._told.after(since)
         if eta is None or told is None:
             return eta is not told

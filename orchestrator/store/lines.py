@@ -12,7 +12,6 @@ import zlib
 from typing import Any, NamedTuple
 
 from orchestrator.core import formats
-from orchestrator.core.value import plain
 
 _SUM = b',"sum":"'
 _TAIL = len(_SUM) + 8 + 2  # ,"sum":"xxxxxxxx"}
@@ -31,12 +30,17 @@ class BadLine(Exception):
     """Why these bytes are not the line that should stand here."""
 
 
+# `dumps` would build it each time; what `as_dict` gives holds no circle.
+_written = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, default=str, check_circular=False).encode
+
+
 def encode(document: dict[str, Any], chain: int) -> tuple[bytes, int]:
-    """One line, and the chain after it."""
-    body = json.dumps(plain(document), separators=(",", ":"), ensure_ascii=False, default=str).encode(
-        "utf-8", "replace"
-    )
-    return seal(body[:-1], chain)
+    """One line, and the chain after it. The events stand in it as their `as_dict` gives them."""
+    return seal(dumped(document)[:-1], chain)
+
+
+def dumped(document: dict[str, Any]) -> bytes:
+    return _written(document).encode("utf-8", "replace")
 
 
 def seal(opened: bytes, chain: int) -> tuple[bytes, int]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from orchestrator import disk
 from orchestrator.core import formats
@@ -13,11 +14,13 @@ from orchestrator.core.item import Item
 from orchestrator.core.phase import phase_document
 from orchestrator.core.state import State, from_document, run_document
 from orchestrator.errors import StateDamaged
-from orchestrator.store.lines import BadLine
+from orchestrator.store.lines import BadLine, dumped
 from orchestrator.store.shape import check_state
 
 _CHECK = b',"check":"'
 _TAIL = len(_CHECK) + 8 + 3
+_TOGETHER = 128  # phases
+_PIECE = 16 * 1024  # smaller parts wait for the next
 
 
 class Position(NamedTuple):
@@ -33,7 +36,9 @@ class Encoder:
     """Turns the state into bytes; remembers each phase's, so that the cost is that of what changed."""
 
     def __init__(self) -> None:
+        self.size = 0  # of what was encoded last
         self._phases: dict[int, bytes] = {}  # and items
+        self._order: list[int] = []  # items are sorted behind phases
         self._stale: set[int] | None = None  # None: all
 
     def moved(self, number: int) -> None:
@@ -44,29 +49,52 @@ class Encoder:
         self._stale = None
 
     def encode(self, state: State, position: Position) -> bytes:
+        return b"".join(self.pieces(state, position))
+
+    def pieces(self, state: State, position: Position) -> Iterator[bytes]:
+        """The same for who writes it down: where there are many phases the whole is nowhere in memory."""
+        check, size, waiting = 0, 0, list[bytes]()
+        for part in self._parts(state, position):
+            check, size = zlib.crc32(part, check), size + len(part)
+            waiting.append(part)
+            if len(part) >= _PIECE:
+                yield b"".join(waiting)
+                waiting.clear()
+        waiting.append(_CHECK + b'%08x"}\n' % check)
+        self.size = size + len(waiting[-1])
+        yield b"".join(waiting)
+
+    def _parts(self, state: State, position: Position) -> Iterator[bytes]:
+        self._catch_up(state)
+        head = dumped({"version": formats.VERSION, **position._asdict(), **run_document(state)})
+        yield head[:-1] + b',"phases":{'
+        many = len(state.phases)
+        yield from self._joined(0, many)
+        if state.items:
+            yield b'\n},"items":{'
+            yield from self._joined(many, len(self._order))
+        yield b"\n}"
+
+    def _catch_up(self, state: State) -> None:
         if self._stale is None:
             self._phases = {}
         for number in self._stale if self._stale is not None else (*state.phases, *state.items):
             self._phases[number] = _phase(number, state)
         self._stale = set()
-        head = _dump({"version": formats.VERSION, **position._asdict(), **run_document(state)})
-        numbers = sorted(self._phases)
-        many = len(state.phases)  # items are sorted behind them
-        body = head[:-1] + b',"phases":{' + b",".join(self._phases[number] for number in numbers[:many]) + b"\n}"
-        if state.items:
-            body += b',"items":{' + b",".join(self._phases[number] for number in numbers[many:]) + b"\n}"
-        return body + _CHECK + b'%08x"}\n' % zlib.crc32(body)
+        if len(self._order) != len(self._phases):  # none goes but with all
+            self._order = sorted(self._phases)
+
+    def _joined(self, first: int, end: int) -> Iterator[bytes]:
+        for at in range(first, end, _TOGETHER):
+            block = b",".join(map(self._phases.__getitem__, self._order[at : min(at + _TOGETHER, end)]))
+            yield block if at == first else b"," + block
 
 
 def _phase(number: int, state: State) -> bytes:
     """A phase with every field; an item, of which there may be many, with those that say something."""
     phase = state.phase(number)
     document = phase.as_dict() if isinstance(number, Item) else phase_document(phase)
-    return b'\n"%s":%s' % (str(number).encode(), _dump(document))
-
-
-def _dump(document: dict[str, Any]) -> bytes:
-    return json.dumps(document, separators=(",", ":"), ensure_ascii=False, default=str).encode("utf-8", "replace")
+    return b'\n"%s":%s' % (str(number).encode(), dumped(document))
 
 
 def decode(data: bytes, name: str = "state.json", where: str = "") -> tuple[State, Position]:

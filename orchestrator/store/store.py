@@ -121,11 +121,10 @@ class JournalStore:
             raise self._failed from error
 
     def _write_snapshot(self, *, durable: bool) -> None:
-        data = self._encoder.encode(self._state, self._position)
         path = self._system / "state.json"
         with _writing(path, self):
-            disk.replace(path, data, durable=durable)
-        self._size, self._dirty = len(data), False
+            disk.replace(path, self._encoder.pieces(self._state, self._position), durable=durable)
+        self._size, self._dirty = self._encoder.size, False
 
     def _open(self, loaded: Loaded) -> None:
         path = journal.path_of(self._folder, self._position.segment)
@@ -155,12 +154,12 @@ class JournalStore:
         old = [one for one in journal.segments(self._folder) if one.first < first]
         with _writing(self._system, self):
             self._position = Position(self._position.seq, self._position.chain, first, 0)
-            data = self._encoder.encode(self._state, self._position)
-            disk.replace(journal.base_of(self._folder, first), data, durable=True)
+            base = journal.base_of(self._folder, first)
+            disk.replace(base, self._encoder.pieces(self._state, self._position), durable=True)
             fresh = disk.Appender(journal.path_of(self._folder, first))
             self._file.close()
             self._file = fresh
-            disk.replace(self._system / "state.json", data, durable=True)
+            self._write_snapshot(durable=True)
             for one in old:
                 if damaged:
                     one.path.rename(one.path.with_suffix(".damaged"))

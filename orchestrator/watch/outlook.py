@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 from orchestrator.core.agenda import Agenda
@@ -12,7 +13,8 @@ from orchestrator.core.observations import Beat, Observation
 from orchestrator.core.plan import Plan
 from orchestrator.core.state import State
 
-ASK_EVERY = 1.0  # seconds: with many phases an asking takes a noticeable part of one
+ASK_EVERY = 1.0  # seconds
+PHASES_A_SECOND = 2000  # with more of them more seldom: an asking takes a noticeable part of a second
 
 
 class Outlook:
@@ -25,7 +27,7 @@ class Outlook:
         self._progress: dict[AttemptId, tuple[float, float]] = {}
         self._forecast: Forecast | None = None
         self._for: object = None
-        self._asked_at = -ASK_EVERY
+        self._asked_at = -math.inf
         self._eta: Eta | None = None
         self._is_broken = False
 
@@ -38,10 +40,10 @@ class Outlook:
                 self._heard(seen)
 
     def eta(self, state: State, moment: Moment) -> Eta | None:
-        """At most once a second anew; in between the last one, as much later."""
+        """At most once a second anew, and with many phases more seldom; in between the last one, as much later."""
         if self._plan is None or self._is_broken or not state.run.id or state.run.verdict is not None:
             return None
-        if not 0 <= moment.tick - self._asked_at < ASK_EVERY:
+        if not 0 <= moment.tick - self._asked_at < max(ASK_EVERY, len(self._plan.needs) / PHASES_A_SECOND):
             self._asked_at = moment.tick
             self._ask(self._plan, state, moment)
         return self._eta.after(moment.tick - self._asked_at) if self._eta else None

@@ -37,7 +37,7 @@ class StructuredLog:
         self, batch: Sequence[Observation], decision: Decision, state: State, agenda: Agenda, plan: Plan, moment: Moment
     ) -> None:
         lines = [
-            json.dumps(record, default=str)
+            _written(record)
             for event, reason in zip(decision.events, decision.reasons, strict=True)
             if (record := record_of(event, reason, state, iso(moment.now))) is not None
         ]
@@ -94,13 +94,14 @@ def _outputs(event: ev.Event) -> dict[str, Any] | None:
 
 def _context(event: ev.Event) -> dict[str, Any]:
     """What this kind of event knows besides the common keys."""
-    told, number = event.as_dict(), getattr(event, "number", None)
+    told, number = event.given(_COMMON), getattr(event, "number", None)
     if isinstance(number, Item):
         told["item"] = number.index
-    common = {"event", "number", "attempt", "duration_seconds", "result", "failure", "run", "owner", "phases"}
-    return {key: value for key, value in told.items() if key not in common}
+    return told
 
 
+_written = json.JSONEncoder(default=str).encode  # `dumps` would build it each time
+_COMMON = frozenset({"number", "attempt", "duration_seconds", "result", "failure", "run", "owner", "phases"})
 _NAMES: dict[type[ev.Event], str] = {
     ev.RunStarted: "run_start",
     ev.RunContinued: "run_continue",
