@@ -119,7 +119,7 @@ def figures(places: Iterable[Place]) -> Iterator[tuple[str, str, dict[str, Any]]
                     "wall": round(statistics.median(walls), 4),
                     "least": round(min(walls), 4), "most": round(max(walls), 4),
                     "processor": round(statistics.median(run.processor for run in runs), 4),
-                    "largest_mib": round(max(run.largest for run in runs), 1), "runs": len(runs),
+                    "runs": len(runs),
                 }  # fmt: skip
             if told:
                 yield f"{place.workload.graph} {mode}", place.tool.name, told

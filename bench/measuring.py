@@ -26,7 +26,6 @@ class Run(NamedTuple):
     code: int
     wall: float  # seconds until the command itself returned
     processor: float  # seconds of it and of all that it started
-    largest: float  # MiB of the largest process
     written: int  # bytes handed to write calls, by all
     together: float  # MiB of all processes at once, memory that is shared counted once; 0 where nobody looked
     said: str  # the end of its standard error
@@ -64,7 +63,7 @@ class _Watched:
             self._pid = os.posix_spawnp(argv[0], argv, environ, file_actions=outputs, setsigmask=[], setsid=True)
         finally:
             os.chdir(here)
-        self._run = Run(KILLED, 0.0, 0.0, 0.0, 0, 0.0, "")
+        self._run = Run(KILLED, 0.0, 0.0, 0, 0.0, "")
 
     def until_over(self, limit: float, look_each: float) -> Run:
         end = self._begun + limit
@@ -89,7 +88,6 @@ class _Watched:
                 run = self._run
                 self._run = run = run._replace(
                     processor=run.processor + used.ru_utime + used.ru_stime, written=run.written + written,
-                    largest=max(run.largest, used.ru_maxrss / 1024),
                 )  # fmt: skip
                 if pid == self._pid:
                     is_over = True

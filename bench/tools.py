@@ -16,7 +16,7 @@ COLD, AGAIN, STATE, FIRE = MODES = ("cold", "again", "state", "fire")
 
 
 class Tool(NamedTuple):
-    """In its words `{bin}` is where its programs are, `{home}` a folder that lasts, `{run}` the one in which it runs."""
+    """In its words `{bin}` is where its programs are, `{home}` a folder that lasts, `{run}` the one where it runs."""
 
     name: str
     words: Mapping[str, str]  # for each mode that it has
