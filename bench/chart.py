@@ -50,6 +50,7 @@ class Lines(NamedTuple):
     title: str
     unit: str
     lines: Sequence[Line]
+    ticks: Sequence[float]  # from left to right, each as far from the next
     height: float = HEAD + PLOT + 26
 
 
@@ -76,7 +77,7 @@ def _heading(panel: Bars | Lines) -> str:
 def _bars(panel: Bars) -> str:
     """What is many times longer than ours ends with the panel, and says so by an arrow."""
     ours = max((bar.value for bar in panel.bars if bar.is_ours), default=0.0)
-    longest = max(bar.value for bar in panel.bars)
+    longest = max(panel.reach or 0.0, *(bar.value for bar in panel.bars))
     full = min(longest, 4 * max(ours, panel.reach or 0.0) or longest)
     room, parts = PANEL - LABEL - VALUE, list[str]()
     for at, bar in enumerate(panel.bars):
@@ -85,7 +86,7 @@ def _bars(panel: Bars) -> str:
         parts += [
             _text(LABEL - 8, top + 12, bar.name, "title" if bar.is_ours else "", anchor="end"),
             f'<rect class="{kind}" x="{LABEL}" y="{top + 2}" width="{length:.1f}" height="{ROW - 5}" rx="2"/>',
-            _text(LABEL + length + 6, top + 12, f"{figure(bar.value)}{beyond}", "" if bar.is_ours else "faint"),
+            _text(PANEL - 12, top + 12, f"{figure(bar.value)}{beyond}", "" if bar.is_ours else "faint", anchor="end"),
         ]
     if panel.reach is not None:
         x, end = LABEL + room * min(1.0, panel.reach / full), HEAD + ROW * len(panel.bars)
@@ -97,14 +98,13 @@ def _bars(panel: Bars) -> str:
 def _lines(panel: Lines) -> str:
     """Downwards to nothing, so that a line looks as flat as it is; to the right ten times as many at each step."""
     highest = max((y for line in panel.lines for _, y in line.points), default=1.0) * 1.15 or 1.0
-    ticks = sorted({x for line in panel.lines for x, _ in line.points})
     room, foot = PANEL - LABEL - 30, HEAD + PLOT
-    places = {x: LABEL + room * (at / max(1, len(ticks) - 1)) for at, x in enumerate(ticks)}
+    places = {x: LABEL + room * (at / max(1, len(panel.ticks) - 1)) for at, x in enumerate(panel.ticks)}
     parts = [
         f'<path class="axis" d="M{LABEL - 12} {foot}H{PANEL - 16:.0f}"/>',
         _text(LABEL - 18, foot + 4, "0", "faint", "end"),
     ]
-    parts += [_text(places[x], foot + 17, f"{x:,.0f}", "faint", "middle") for x in ticks]
+    parts += [_text(places[x], foot + 17, f"{x:,.0f}", "faint", "middle") for x in panel.ticks]
     for line in panel.lines:
         spots = [(places[x], foot - PLOT * y / highest, y) for x, y in line.points]
         kind, dot = ("played", "dot2") if line.is_played else ("line", "dot")
@@ -112,7 +112,8 @@ def _lines(panel: Lines) -> str:
         parts.append(f'<path class="{kind}" d="M{path}"/>')
         for x, y, value in spots:
             parts.append(f'<circle class="{dot}" cx="{x:.1f}" cy="{y:.1f}" r="3.5"/>')
-            parts.append(_text(x, y + (16 if line.is_played else -8), figure(value), "faint", "middle"))
+            below = line.is_played and y < foot - 24  # the axis has numbers of its own
+            parts.append(_text(x, y + (16 if below else -8), figure(value), "faint", "middle"))
     return "\n".join(parts)
 
 

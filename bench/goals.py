@@ -48,10 +48,10 @@ class Goal(NamedTuple):
 GOALS = (
     Goal("24 in a chain", "chain24 cold", [Bound(1.5, "Luigi")]),
     Goal("1,000 in 20 layers, 2 slots", "layered1000 cold", [Bound(1.7, "ninja"), Bound(3, "floor")]),
-    Goal("the same 1,000 again: nothing to do", "layered1000 again", [Bound(1.5, "doit")]),
-    Goal("show the state of 24", "chain24 state", [Bound(1.5, "doit")]),
+    Goal("The same 1,000 again: nothing to do", "layered1000 again", [Bound(1.5, "doit")]),
+    Goal("Show the state of 24", "chain24 state", [Bound(1.5, "doit")]),
     Goal("10,000 in 100 layers, 2 slots", "layered10000 cold", [Bound(11, OWN, "layered1000 cold", " 1,000")]),
-    Goal("the same 10,000 again: nothing to do", "layered10000 again", [Bound(1, "doit")]),
+    Goal("The same 10,000 again: nothing to do", "layered10000 again", [Bound(1, "doit")]),
     Goal("40 sleeps of 0.25 s, 8 layers of 5, 2 slots", "sleepy cold", [Bound(5.25)]),
     Goal(
         "`orch cron fire`, nothing due: processor time", "chain24 fire",

@@ -60,7 +60,7 @@ class _Watched:
         os.chdir(folder)
         try:
             self._begun = time.monotonic()
-            self._pid = os.posix_spawnp(argv[0], argv, environ, file_actions=outputs, setsigmask=[], setsid=True)
+            self._pid = os.posix_spawnp(argv[0], list(argv), environ, file_actions=outputs, setsigmask=[], setsid=True)
         finally:
             os.chdir(here)
         self._run = Run(KILLED, 0.0, 0.0, 0, 0.0, "")

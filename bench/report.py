@@ -19,9 +19,13 @@ COLUMNS = {
     "layered1000 again": "again", "layered10000 cold": "10,000", "layered10000 again": "again",
     "sleepy cold": "40 sleeps",
 }  # fmt: skip
-GROWN = (("processor", 1000.0, "milliseconds of processor time"), ("wall", 1000.0, "milliseconds, 2 slots"),
-         ("memory_mib", 1024.0, "KiB of memory at its peak"), ("written", 1 / 1024, "KiB written"),
-         ("syncs", 1.0, "syncs"))  # fmt: skip
+GROWN = (
+    ("processor", 1000.0, "Milliseconds of processor time"),
+    ("wall", 1000.0, "Milliseconds until it returns, 2 slots"),
+    ("memory_mib", 1024.0, "KiB of memory at its peak"),
+    ("written", 1 / 1024, "KiB written"),
+    ("syncs", 1.0, "Syncs"),
+)
 Found = Mapping[str, Any]
 
 
@@ -80,7 +84,7 @@ def _reach(found: Found) -> str:
             memory = next((one["memory_mib"] for one in _grown(found, "real") if one["phases"] == phases), None)
             met = "?" if memory is None else "yes" if memory <= most else f"no: {memory / most:.2f} x that"
             shown = "" if memory is None else f"{memory:.0f} MiB"
-            yield [f"memory of all its processes, {phases:,}", shown, f"{most:g} MiB", f"{most:g} MiB", met]
+            yield [f"Memory of all its processes, {phases:,}", shown, f"{most:g} MiB", f"{most:g} MiB", met]
 
     return _table(["what", "orch", "reach", "that is", "met"], rows())
 
@@ -190,13 +194,14 @@ def _compared(found: Found) -> str:
 
 def _growing(found: Found) -> str:
     panels = list[Lines]()
+    ticks = sorted({one["phases"] for kind in ("real", "simulated") for one in _grown(found, kind)[1:]})
     for name, scale, title in GROWN:
         lines = [
             Line(sorted(costs.items()), kind == "simulated")
             for kind in ("real", "simulated") if (costs := _per_phase(found, kind, name, scale))
         ]  # fmt: skip
         if lines:
-            panels.append(Lines(f"{title[0].upper()}{title[1:]}", "per phase, by the number of phases", lines))
+            panels.append(Lines(title, "of one phase, by how many there are; dashed: simulated", lines, ticks))
     return drawn(panels, "What a phase costs, by how many there are") if panels else ""
 
 
