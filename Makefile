@@ -1,4 +1,4 @@
-# make run, make test, make core, make crash, make cron, make soak, make check, make clean.
+# make run, make test, make core, make crash, make cron, make soak, make bench, make check, make clean.
 # Everything is installed into .venv when it is first needed, and again when pyproject.toml changes.
 
 SHELL := /bin/sh
@@ -28,7 +28,11 @@ ifneq ($(HERE),$(CURDIR))
 .venv/made-in: again
 endif
 
-.PHONY: help run test core crash cron soak lint check format clean again
+# Where the rivals of `make bench` are installed, and below what it runs: a disk, as a sync costs nothing in memory.
+RIVALS ?= .bench/rivals
+SCRATCH ?= .bench
+
+.PHONY: help run test core crash cron soak bench bench-full lint check format clean again
 
 help:
 	@echo 'make run              install what is needed, then run the shipped pipeline (orch run --from -8 --to 15)'
@@ -37,6 +41,8 @@ help:
 	@echo 'make crash            the long hazards: kill -9, stubborn trees, races; CRASH=10: a tenth of the rounds, SEED=7'
 	@echo 'make cron             eight minutes with the cron daemon of Debian (as root): each minute has its record'
 	@echo 'make soak             ten minutes of runs under faults: nothing grows, nothing is lost; HOURS=8: a night'
+	@echo 'make bench            orch beside a floor and its rivals, and how its cost grows: minutes; writes docs/performance.md'
+	@echo 'make bench-full       the same with every rival that can be installed: an hour'
 	@echo 'make check            format, lint, types, then all tests'
 	@echo 'make format           let ruff put the code into shape'
 	@echo 'make clean            remove .venv and every cache'
@@ -59,6 +65,11 @@ cron: .venv/ready-to-test
 soak: .venv/ready-to-test
 	@ORCH_TEST_SOAK=$$(awk 'BEGIN { print $(HOURS) * 3600 }') ORCH_TEST_SEED=$(SEED) $(PYTEST) -n 0 -s tests/crash/test_soak.py
 
+bench bench-full: .venv/ready-to-run
+	@$(PY) -m bench.compare $(if $(filter bench-full,$@),--full) --home $(RIVALS) --scratch $(SCRATCH)
+	@$(PY) -m bench.costs --scratch $(SCRATCH)
+	@$(PY) -m bench.report
+
 lint: .venv/ready-to-test
 	@$(PY) -m ruff format --check .
 	@$(PY) -m ruff check .
@@ -72,7 +83,7 @@ format: .venv/ready-to-test
 	@$(PY) -m ruff check --fix .
 
 clean:
-	@rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+	@rm -rf .venv .bench .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 again:
