@@ -33,16 +33,22 @@ def main(arguments: list[str]) -> int:
     service.open(socket.socket(fileno=int(options["--owner-fd"])))
     gc.freeze()
     import resource as _r
-    if os.environ.get('AGPROF'):
+
+    if os.environ.get("AGPROF"):
         import cProfile as _c
-        _p=_c.Profile(); _p.enable()
+
+        _p = _c.Profile()
+        _p.enable()
     service.run()
     flush_log()
-    if os.environ.get('AGPROF'):
-        _p.disable(); _p.dump_stats('/tmp/agent.prof')
-    if os.environ.get('AGUSE'):
-        a,b=_r.getrusage(_r.RUSAGE_SELF),_r.getrusage(_r.RUSAGE_CHILDREN)
-        open('/tmp/agent.use','w').write(f'self u {a.ru_utime:.3f} s {a.ru_stime:.3f} flt {a.ru_minflt} ctx {a.ru_nvcsw}/{a.ru_nivcsw}; children u {b.ru_utime:.3f} s {b.ru_stime:.3f} flt {b.ru_minflt}\n')
+    if os.environ.get("AGPROF"):
+        _p.disable()
+        _p.dump_stats("/tmp/agent.prof")
+    if os.environ.get("AGUSE"):
+        a, b = _r.getrusage(_r.RUSAGE_SELF), _r.getrusage(_r.RUSAGE_CHILDREN)
+        open("/tmp/agent.use", "w").write(
+            f"self u {a.ru_utime:.3f} s {a.ru_stime:.3f} flt {a.ru_minflt} ctx {a.ru_nvcsw}/{a.ru_nivcsw}; children u {b.ru_utime:.3f} s {b.ru_stime:.3f} flt {b.ru_minflt}\n"
+        )
     return 0
 
 
@@ -97,6 +103,7 @@ class Agent:
             signal.signal(number, signal.SIG_IGN)
         self._loop.catch_signals(signal.SIGTERM)
         self._loop.on_signal[signal.SIGTERM] = self._on_sigterm
+        self._loop.before_reaping = self._read_pending  # who has ended has said its pid before
         self._loop.on_exit = self._on_exit
         self._site.census.before_look = self._read_pending
         self._site.census.on_stranger = self._wake_ending
@@ -165,8 +172,6 @@ class Agent:
     def _on_exit(self, pid: int, status: int) -> None:
         if self._foundry.on_exit(pid, status) or self._site.launcher.on_exit(pid):
             return
-        if pid not in self._site.census.roots:
-            self._read_pending()
         key = self._site.census.roots.get(pid)
         trial = self._trials.get(key) if key else None
         if trial is not None and trial.root.living_pid == pid:
