@@ -32,23 +32,10 @@ def main(arguments: list[str]) -> int:
     service = Agent(project, agent)
     service.open(socket.socket(fileno=int(options["--owner-fd"])))
     gc.freeze()
-    import resource as _r
-
-    if os.environ.get("AGPROF"):
-        import cProfile as _c
-
-        _p = _c.Profile()
-        _p.enable()
-    service.run()
-    flush_log()
-    if os.environ.get("AGPROF"):
-        _p.disable()
-        _p.dump_stats("/tmp/agent.prof")
-    if os.environ.get("AGUSE"):
-        a, b = _r.getrusage(_r.RUSAGE_SELF), _r.getrusage(_r.RUSAGE_CHILDREN)
-        open("/tmp/agent.use", "w").write(
-            f"self u {a.ru_utime:.3f} s {a.ru_stime:.3f} flt {a.ru_minflt} ctx {a.ru_nvcsw}/{a.ru_nivcsw}; children u {b.ru_utime:.3f} s {b.ru_stime:.3f} flt {b.ru_minflt}\n"
-        )
+    try:
+        service.run()
+    finally:
+        flush_log()
     return 0
 
 
