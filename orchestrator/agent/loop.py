@@ -62,6 +62,7 @@ class Task:
 
 class Loop:
     def __init__(self, log: Callable[[str], None]) -> None:
+        self.before_reaping: Callable[[], None] = lambda: None
         self.on_exit: Callable[[int, int], None] = lambda pid, status: None
         self.on_signal: dict[int, Callable[[], None]] = {}
         self._log = log
@@ -115,6 +116,7 @@ class Loop:
         return sum(timer.call is not None for timer in self._timers)
 
     def reap(self) -> None:
+        self.before_reaping()
         for pid, status in process.reap():
             self.on_exit(pid, status)
 

@@ -90,6 +90,7 @@ class Agent:
             signal.signal(number, signal.SIG_IGN)
         self._loop.catch_signals(signal.SIGTERM)
         self._loop.on_signal[signal.SIGTERM] = self._on_sigterm
+        self._loop.before_reaping = self._read_pending  # who has ended has said its pid before
         self._loop.on_exit = self._on_exit
         self._site.census.before_look = self._read_pending
         self._site.census.on_stranger = self._wake_ending
@@ -158,8 +159,6 @@ class Agent:
     def _on_exit(self, pid: int, status: int) -> None:
         if self._foundry.on_exit(pid, status) or self._site.launcher.on_exit(pid):
             return
-        if pid not in self._site.census.roots:
-            self._read_pending()
         key = self._site.census.roots.get(pid)
         trial = self._trials.get(key) if key else None
         if trial is not None and trial.root.living_pid == pid:

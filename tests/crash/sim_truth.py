@@ -318,9 +318,9 @@ class Ledger:
         if event.keeps and all(need.is_done for need in needs.values()):
             raise self.breaks(FINAL, f"{number} is to be judged, and all that it needs is done: {event.why}")
         made = phase.made.of if phase.made else {}
-        same = all(
-            made.get(f"needs.{n}") == need.made.yields for n, need in needs.items() if need.is_done and need.made
-        )
+        done = {n: need for n, need in needs.items() if need.is_done}
+        came = {n: need.made.yields if need.made and n not in self.skipped else need.status for n, need in done.items()}
+        same = all(made.get(f"needs.{n}") == yields for n, yields in came.items())
         if not event.keeps and (not event.changed or same):
             raise self.breaks(FINAL, f"{number} was finished, and is reset: {event.why}")
 
