@@ -78,6 +78,9 @@ def test_what_is_torn_or_damaged_or_not_folded_in_yet_is_for_a_writer(done: Proj
     assert not rests(done)
     (done.system / "state.json").write_bytes(state)
     assert rests(done)
+    assert done.orch("run", "--new").code == 0 and rests(done)
+    (done.system / "state.json").write_bytes(state)
+    assert not rests(done)  # its last lines may not be on the disk
     done.commands({"number": 1, "name": "one", "run": "true", "approval": True})
     assert done.orch("run", "--new").code == 3
     assert not rests(done)  # somebody is waited for, and their time may be over
