@@ -15,6 +15,8 @@ import stat
 from collections.abc import Generator, Iterable
 from pathlib import Path
 
+from orchestrator.errors import StateUnwritable
+
 PRIVATE_FILE, PRIVATE_FOLDER = 0o600, 0o700
 
 
@@ -258,6 +260,18 @@ def drop(path: Path) -> None:
         sync_folder(path.parent)
     elif os.path.lexists(path):
         remove(path)
+
+
+def unwritable(error: OSError, path: Path) -> StateUnwritable:
+    """The system's refusal as ours: what could not be written, why, and what to do."""
+    what = f"the state could not be written: {error.filename or path}: {error.strerror or error}"
+    if isinstance(error, PermissionError):
+        return StateUnwritable(what, "run it as the account that the project belongs to")
+    return StateUnwritable(
+        what,
+        "free space or make it writable, then `orch run`: it goes on from the last decision that was written; "
+        "attempts that are running go on with their agent",
+    )
 
 
 def file_system(path: Path) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from orchestrator import clock, disk, process
 from orchestrator.bridge import remains
 from orchestrator.core.flaw import Close, Cut, Drop, Flaw, Own, Put, Step
+from orchestrator.disk import unwritable
 from orchestrator.errors import StateUnwritable
 from orchestrator.load import cached
 from orchestrator.look import cache_of
@@ -20,7 +21,6 @@ from orchestrator.store import mending, untidy
 from orchestrator.store.checkpoints import Vault
 from orchestrator.store.keeping import keep
 from orchestrator.store.lock import TURN, StateLock
-from orchestrator.store.store import unwritable
 from orchestrator.store.taking import Patience, take
 
 NEVER = 3600.0 * 24 * 3650

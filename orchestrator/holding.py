@@ -23,6 +23,7 @@ from orchestrator.core.observations import Observation
 from orchestrator.core.plan import Plan
 from orchestrator.core.reconcile import DEAD, UNKNOWABLE, reconcile
 from orchestrator.core.state import State
+from orchestrator.disk import unwritable
 from orchestrator.engine import Engine
 from orchestrator.errors import OrchError, StateUnwritable
 from orchestrator.files.ground import Ground
@@ -37,7 +38,7 @@ from orchestrator.store import schedules
 from orchestrator.store.asks import POLL, Asks
 from orchestrator.store.heartbeat import Heartbeat
 from orchestrator.store.lock import StateLock, warnings_of
-from orchestrator.store.store import JournalStore, unwritable
+from orchestrator.store.store import JournalStore
 from orchestrator.store.taking import Patience, take
 from orchestrator.supervisor import SUPERVISOR
 from orchestrator.watch.archive import Archive

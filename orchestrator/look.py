@@ -29,8 +29,7 @@ from orchestrator.errors import SettingsError
 from orchestrator.load.definitions import Definitions
 from orchestrator.load.loading import glance, knows, peek
 from orchestrator.store import heartbeat
-from orchestrator.store.checkpoints import FOLDER, PLAN
-from orchestrator.store.reading import read_state
+from orchestrator.store.reading import is_being_rolled_back, read_state
 
 CUT_OFF = "a rollback is under way, or was cut off: `orch recover` or `orch run` then finishes it, or takes it back"
 
@@ -46,7 +45,7 @@ class Look:
         self.owner = self._life_of_owner()
         self.recovered: tuple[Event, ...] = ()
         self._items: dict[int, Counter[str]] | None = None
-        if (self.system / FOLDER / PLAN).exists():
+        if is_being_rolled_back(self.system):
             self.notices = [*self.notices, CUT_OFF]
         self._root, self._reads_files = root, reads_files
         if reads_files and not knows(root, cache_of(root)):

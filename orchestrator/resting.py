@@ -14,9 +14,8 @@ from orchestrator.config import Settings
 from orchestrator.core import formats
 from orchestrator.errors import OrchError
 from orchestrator.look import is_settled
-from orchestrator.store.checkpoints import FOLDER, PLAN
 from orchestrator.store.lock import holder, warnings_of
-from orchestrator.store.reading import Loaded, oldest_format, read_state, verify
+from orchestrator.store.reading import Loaded, is_being_rolled_back, oldest_format, read_state, verify
 from orchestrator.supervisor import SUPERVISOR
 
 
@@ -36,7 +35,7 @@ def is_at_rest(system: Path, loaded: Loaded, settings: Settings) -> bool:
     state = loaded.state
     if not loaded.snapshot_is_exact or loaded.notices or loaded.torn or oldest_format(system) != formats.VERSION:
         return False
-    if not is_settled(state, survey(system, state.agents)) or (system / FOLDER / PLAN).exists():
+    if not is_settled(state, survey(system, state.agents)) or is_being_rolled_back(system):
         return False
     if SUPERVISOR.is_there or settings.notify or (system / "outbox").exists() or warnings_of(system):
         return False

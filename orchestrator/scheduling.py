@@ -17,9 +17,9 @@ from orchestrator.core.names import iso
 from orchestrator.core.schedule import Schedule, faults, following
 from orchestrator.cron import crontab, scripts, units
 from orchestrator.cron.crontab import NoCrontab
+from orchestrator.disk import unwritable
 from orchestrator.errors import OrchError, UsageError
 from orchestrator.store import schedules
-from orchestrator.store.store import unwritable
 
 CATCHING_UP = ("@reboot", "*/10 * * * *")  # who is started asks what is due and was not begun
 WATCHING = "*/5 * * * *"

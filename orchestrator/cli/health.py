@@ -11,7 +11,7 @@ from orchestrator.checkup import findings
 from orchestrator.cli.frame import root_of, show, show_json
 from orchestrator.cli.options import JsonOption, ProjectOption
 from orchestrator.core.health import WEIGHTS, Health, judge
-from orchestrator.watch.words import printable
+from orchestrator.watch.printing import printable
 
 EXAMPLE = "Example: orch health || echo 'look at it'"
 

@@ -22,7 +22,7 @@ from orchestrator.core.table import COMPLETED, IN_PROGRESS
 from orchestrator.errors import SettingsError, UsageError
 from orchestrator.look import Look
 from orchestrator.services.outbox import Undelivered, undelivered
-from orchestrator.watch.words import printable
+from orchestrator.watch.printing import printable
 
 WIDEST = 240  # columns where nobody counts them
 MANY = 60  # more phases than this, and those that need no attention are only counted

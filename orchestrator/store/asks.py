@@ -18,8 +18,8 @@ from orchestrator.core import formats
 from orchestrator.core.item import number_of
 from orchestrator.core.names import Identity, iso
 from orchestrator.core.observations import Asked
+from orchestrator.disk import unwritable
 from orchestrator.errors import StateDamaged
-from orchestrator.store.store import unwritable
 
 _ASKED, _TAKEN = ".json", ".taken"
 POLL = 0.2  # seconds between looks at the folder; the bell makes it sooner

@@ -21,11 +21,10 @@ from orchestrator.core.state import State
 from orchestrator.errors import Conflict, StateDamaged, UsageError
 from orchestrator.files.patterns import expand
 from orchestrator.store import sealed
+from orchestrator.store.reading import CHECKPOINTS as FOLDER
 from orchestrator.store.shape import check_checkpoint
 
-FOLDER = "backup/checkpoints"
 NAME, FILES = "checkpoint.json", "files"
-PLAN = "rollback.json"  # of one that is under way
 REMEDY = "nothing was changed; `orch checkpoint list` shows the others, `orch fsck` what is damaged"
 _READ_AGAIN = 3  # times that a file may change while it is copied
 _COMPARED = 3  # earlier checkpoints whose files may be the same

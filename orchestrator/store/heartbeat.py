@@ -13,7 +13,7 @@ from orchestrator.core.formats import MALFORMED
 from orchestrator.core.names import Identity, Moment, epoch, iso
 from orchestrator.core.state import State
 from orchestrator.core.value import Value
-from orchestrator.store.store import unwritable
+from orchestrator.disk import unwritable
 
 AT_MOST_APART = 60.0
 NEWS_APART = 2.0  # between two that differ in when the run will be over

@@ -15,8 +15,8 @@ from orchestrator import disk
 from orchestrator.core.formats import MALFORMED
 from orchestrator.core.names import Identity, epoch, iso
 from orchestrator.core.value import Value
+from orchestrator.disk import unwritable
 from orchestrator.errors import RunActive, StateUnwritable
-from orchestrator.store.store import unwritable
 
 RUN, TURN = "run", "turn"
 

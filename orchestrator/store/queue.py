@@ -9,9 +9,9 @@ from typing import Any
 
 from orchestrator import disk
 from orchestrator.core.names import epoch, iso
+from orchestrator.disk import unwritable
 from orchestrator.errors import StateUnwritable
 from orchestrator.store.schedules import path_of
-from orchestrator.store.store import unwritable
 
 _PATIENCE = 0.2  # whoever only looks holds it for a moment
 

@@ -23,6 +23,7 @@ from orchestrator.store.snapshot import Position
 T = TypeVar("T")
 
 TRIES = 5
+CHECKPOINTS, ROLLBACK = "backup/checkpoints", "rollback.json"  # the latter of one that is under way
 REMEDY = "nothing was touched; `orch fsck` says what is damaged, `orch fsck --repair` goes back to what can be proven"
 
 
@@ -40,6 +41,11 @@ class Loaded:
 def read_state(system: Path, *, verify: bool = False) -> Loaded:
     """`verify`: also check the lines that the snapshot covers already (a writer does, before it adds to them)."""
     return _steady(system, lambda: _read(system, verify))
+
+
+def is_being_rolled_back(system: Path) -> bool:
+    """Or was, and was cut off."""
+    return (system / CHECKPOINTS / ROLLBACK).exists()
 
 
 def read_lines(system: Path, after: int = 0) -> list[Line]:

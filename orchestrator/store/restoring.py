@@ -19,7 +19,8 @@ from orchestrator.core.value import Value
 from orchestrator.errors import Refused, StateDamaged, StateUnwritable
 from orchestrator.files.patterns import DRAFT, expand
 from orchestrator.store import sealed
-from orchestrator.store.checkpoints import PLAN, Vault, entry_of
+from orchestrator.store.checkpoints import Vault, entry_of
+from orchestrator.store.reading import ROLLBACK as PLAN
 
 STAGING, READY, DONE = "staging", "ready", "done"
 SPARE = 1024 * 1024  # bytes that are to be free besides

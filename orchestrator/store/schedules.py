@@ -11,8 +11,8 @@ from orchestrator import disk
 from orchestrator.core import formats
 from orchestrator.core.names import nearest
 from orchestrator.core.schedule import Schedule, faults
+from orchestrator.disk import unwritable
 from orchestrator.errors import OrchError, StateDamaged, UsageError
-from orchestrator.store.store import unwritable
 
 FOLDER = "schedules"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,40}")

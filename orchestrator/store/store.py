@@ -13,6 +13,7 @@ from orchestrator.core.events import Event, PhaseEvent
 from orchestrator.core.names import iso
 from orchestrator.core.phase import PhaseState
 from orchestrator.core.state import State
+from orchestrator.disk import unwritable
 from orchestrator.errors import OrchError, StateUnwritable
 from orchestrator.store import journal, lines
 from orchestrator.store.keeping import keep
@@ -183,14 +184,3 @@ class _writing:
             if self._store is not None:
                 self._store._failed = failed
             raise failed from error
-
-
-def unwritable(error: OSError, path: Path) -> StateUnwritable:
-    what = f"the state could not be written: {error.filename or path}: {error.strerror or error}"
-    if isinstance(error, PermissionError):
-        return StateUnwritable(what, "run it as the account that the project belongs to")
-    return StateUnwritable(
-        what,
-        "free space or make it writable, then `orch run`: it goes on from the last decision that was written; "
-        "attempts that are running go on with their agent",
-    )

@@ -16,10 +16,11 @@ from orchestrator.core.plan import Plan
 from orchestrator.core.state import State
 from orchestrator.core.table import AWAITING, COMPLETED, FAILED, IN_PROGRESS, PENDING, RETRY_WAIT
 from orchestrator.core.value import Value
+from orchestrator.watch.printing import printable
 from orchestrator.watch.remaining import left
 from orchestrator.watch.screen import Row, cut
 from orchestrator.watch.tally import Tally, retry_due_in, seconds_left
-from orchestrator.watch.words import printable, short_span
+from orchestrator.watch.words import short_span
 
 NARROW, USUAL, WIDE = 60, 76, 110
 _DUE = "retry due, no free slot"

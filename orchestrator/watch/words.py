@@ -16,6 +16,7 @@ from orchestrator.core.plan import Plan, stays_failed, unchanged_since
 from orchestrator.core.state import State
 from orchestrator.core.story import counted_files
 from orchestrator.core.table import APPROVED, AWAITING, COMPLETED, FAILED, PENDING, RETRY_WAIT
+from orchestrator.watch.printing import printable
 from orchestrator.watch.tally import Tally
 
 TAIL_SHOWN = 10
@@ -40,26 +41,6 @@ def clocked(moment: Moment, line: str) -> str:
     if line.startswith(" "):
         return line
     return f"{datetime.fromtimestamp(moment.now).astimezone().strftime('%H:%M:%S')}  {line}"
-
-
-def printable(text: str) -> str:
-    """What a phase printed may hold anything: on a terminal it must not move the cursor, nor turn the text round."""
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else " " if char == "\t" else "" for char in _without_escapes(text))
-
-
-def _without_escapes(text: str) -> str:
-    head, *rest = text.split("\x1b")
-    return head + "".join(_after_escape(part) for part in rest)
-
-
-def _after_escape(part: str) -> str:
-    """The text behind one escape sequence: `[`, its numbers, one letter."""
-    if not part.startswith("["):
-        return part[1:]
-    end = next((place for place, char in enumerate(part[1:], 1) if "@" <= char <= "~"), len(part))
-    return part[end + 1 :]
 
 
 def label(number: int, state: State) -> str:

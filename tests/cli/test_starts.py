@@ -25,11 +25,11 @@ HEAVY = frozenset(
 )
 COMMANDS = {  # how many modules of our own each may load, and how many of Python's, which differ from release to release
     "--version": (38, 70),
-    "status": (95, 75),
-    "status --json": (95, 75),
-    "run": (110, 75),
-    "run --quiet --jobs 2": (110, 75),
-    "cron fire night": (122, 85),
+    "status": (83, 72),
+    "status --json": (83, 72),
+    "run": (106, 72),
+    "run --quiet --jobs 2": (106, 72),
+    "cron fire night": (120, 82),
 }
 _SCRIPT = """
 import os, sys

@@ -16,7 +16,8 @@ from orchestrator.core.checkpoint import Checkpoint
 from orchestrator.core.state import State
 from orchestrator.errors import Refused, StateDamaged, StateUnwritable
 from orchestrator.store import restoring
-from orchestrator.store.checkpoints import PLAN, Vault
+from orchestrator.store.checkpoints import Vault
+from orchestrator.store.reading import ROLLBACK as PLAN
 from orchestrator.store.restoring import apply, finish, prepare, settle, survey, take_back, under_way
 from tests.core.given import NOW
 from tests.store.given import end_of
