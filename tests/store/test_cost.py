@@ -39,6 +39,7 @@ class Scripted:
     def __init__(self) -> None:
         self.waiting: list[obs.Observation] = []
         self.tick = 0.0
+        self.sleeps = False  # until its time has come, where there is no news
 
     def moment(self) -> Moment:
         return Moment(NOW + self.tick, self.tick, 0.5)
@@ -62,7 +63,7 @@ class Scripted:
         return not self.waiting
 
     def get(self, wait_seconds: float) -> list[obs.Observation]:
-        self.tick += 0.001
+        self.tick += wait_seconds if self.sleeps and not self.waiting else 0.001
         news, self.waiting = self.waiting[:1], self.waiting[1:]
         return news
 
@@ -118,13 +119,15 @@ def counting(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cost]:
             sys.setprofile(None)
 
 
-def engine_of(system: Path, phases: int, jobs: int = 4) -> tuple[Engine, Scripted, JournalStore]:
+def engine_of(
+    system: Path, phases: int, jobs: int = 4, hands: Scripted | None = None
+) -> tuple[Engine, Scripted, JournalStore]:  # fmt: skip
     """Every phase needs the one four before it: a braid as broad as the jobs."""
     specs = [
         Spec(number, f"p{number}", "phases/all.toml", 1, run="true", needs=(number - 4,) if number > 4 else ())
         for number in range(1, phases + 1)
     ]
-    plan, hands, store = Plan(specs, Rules(jobs=jobs), "digest"), Scripted(), store_of(system)
+    plan, hands, store = Plan(specs, Rules(jobs=jobs), "digest"), hands or Scripted(), store_of(system)
     engine = Engine(plan, store, hands, hands, hands, [], hands, Mode(starts=True, jobs=jobs))
     hands.put(obs.AgentJoined("a1", AGENT))
     engine.step([obs.RunAsked("r1", Scope(), ME, "orch run")])
