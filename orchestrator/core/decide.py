@@ -329,8 +329,7 @@ def _asked(draft: Draft, seen: obs.Asked) -> None:
 def _cast_net(draft: Draft) -> None:
     """For attempts that their agent should have ended long ago: press, harder each time."""
     for number, watch in draft.agenda.watches.items():
-        phase = draft.phase(number)
-        if not phase.is_live or not stuck.is_stuck(watch, draft.moment.tick):
+        if not stuck.is_stuck(watch, draft.moment.tick) or not (phase := draft.phase(number)).is_live:
             continue
         draft.pressed.append(number)
         draft.reason = f"the loop's own net: attempt {number}.{phase.attempt} is long past its deadline"

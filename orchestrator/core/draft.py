@@ -84,8 +84,10 @@ class Draft:
         return [*self.state.schedules.get(schedule, ()), *noted]
 
     def live(self) -> set[int]:
-        changed = {number for number, phase in self._changed.items() if phase.is_live}
-        return changed | {number for number in self.state.live if number not in self._changed}
+        live = {*self.state.live}
+        for number, phase in self._changed.items():
+            (live.add if phase.is_live else live.discard)(number)
+        return live
 
     def restoring(self) -> bool:
         """Are outputs on their way back to a checkpoint?"""

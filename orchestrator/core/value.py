@@ -29,12 +29,9 @@ class Value:
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         fields = self.__dict__
         fields.update(self._defaults)
-        if args:
-            fields.update(zip(self._fields, args, strict=False))
-        if kwargs:
-            fields.update(kwargs)
+        fields.update(zip(self._fields, args, strict=False), **kwargs)
         many = len(self._fields)
-        if len(fields) != many or len(args) > many or (kwargs and not kwargs.keys() <= self._known):
+        if len(fields) != many or len(args) > many or not self._known.issuperset(kwargs):
             missing = [name for name in self._fields if name not in fields]
             unknown = [name for name in fields if name not in self._fields]
             raise TypeError(f"{type(self).__name__}: missing {missing}, unknown {unknown}, {len(args)} positional")

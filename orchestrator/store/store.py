@@ -22,6 +22,7 @@ from orchestrator.store.snapshot import Encoder, Position
 
 SMALL = 32 * 1024  # a snapshot up to this size is written after every decision
 AT_MOST_BEHIND = 1.0  # seconds, for a larger one
+LARGE = 16 * 1024 * 1024  # beyond that (20,000 phases) so many bytes a second: what a transition costs must not grow
 SEGMENT = 4 * 1024 * 1024  # a segment beyond this, and beyond twice the snapshot, is closed
 NOTHING_DUE = 3600.0
 
@@ -76,7 +77,7 @@ class JournalStore:
         """Write state.json if it is due; returns the seconds until it is."""
         if not self._dirty:
             return NOTHING_DUE
-        due = self._written_at + (0 if self._size <= SMALL else AT_MOST_BEHIND)
+        due = self._written_at + (0 if self._size <= SMALL else AT_MOST_BEHIND * max(1.0, self._size / LARGE))
         if self._written_at <= now < due:
             return due - now
         self._write_snapshot(durable=False)
