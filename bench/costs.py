@@ -70,7 +70,8 @@ class Bench:
             with tempfile.TemporaryDirectory(dir=self._scratch) as folder:
                 inputs.orch(tasks, Path(folder))
                 try:
-                    counts = tracing.counted(self._argv, Path(folder), self._environment, Path(folder) / "strace")
+                    record = Path(folder) / "strace"
+                    counts = tracing.counted(self._argv, Path(folder), self._environment, record, len(tasks))
                 except tracing.CannotTrace as why:
                     tell(f"system calls are not counted: {why}")
                     return {}
