@@ -42,7 +42,7 @@ help:
 	@echo 'make cron             eight minutes with the cron daemon of Debian (as root): each minute has its record'
 	@echo 'make soak             ten minutes of runs under faults: nothing grows, nothing is lost; HOURS=8: a night'
 	@echo 'make bench            orch beside a floor and its rivals, and how its cost grows: minutes; writes docs/performance.md'
-	@echo 'make bench-full       the same with every rival that can be installed: an hour'
+	@echo 'make bench-full       the same with every rival that can be installed: half an hour'
 	@echo 'make check            format, lint, types, then all tests'
 	@echo 'make format           let ruff put the code into shape'
 	@echo 'make clean            remove .venv and every cache'

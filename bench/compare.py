@@ -126,15 +126,20 @@ def figures(places: Iterable[Place]) -> Iterator[tuple[str, str, dict[str, Any]]
                 yield f"{place.workload.graph} {mode}", place.tool.name, told
 
 
+def absolute(path: str) -> Path:
+    """What is measured runs in a folder of its own."""
+    return Path(path).absolute()
+
+
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.compare", description=__doc__)
     parser.add_argument("--full", action="store_true", help="also the rivals that take long to install and to run")
-    parser.add_argument("--home", type=Path, default=ROOT / ".bench" / "rivals", help="where rivals are installed")
-    parser.add_argument("--scratch", type=Path, default=ROOT / ".bench", help="below it everything runs")
+    parser.add_argument("--home", type=absolute, default=ROOT / ".bench" / "rivals", help="where rivals are installed")
+    parser.add_argument("--scratch", type=absolute, default=ROOT / ".bench", help="below it everything runs")
     parser.add_argument(
-        "--orch", type=Path, default=Path(sys.executable).parent, help="the folder with the program orch"
+        "--orch", type=absolute, default=Path(sys.executable).parent, help="the folder with the program orch"
     )
-    parser.add_argument("--out", type=Path, default=results.PATH)
+    parser.add_argument("--out", type=absolute, default=results.PATH)
     parser.add_argument("--only", default="", help="workloads and tools, by words: chain24,orch,doit")
     given = parser.parse_args()
     given.home.mkdir(parents=True, exist_ok=True)

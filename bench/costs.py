@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import inputs, results, tracing
-from bench.compare import ROOT, tell
+from bench.compare import ROOT, absolute, tell
 from bench.graphs import chain, of_size
 from bench.growth import simulated
 from bench.measuring import MEBIBYTE, Run, environment, measured
@@ -70,7 +70,8 @@ class Bench:
             with tempfile.TemporaryDirectory(dir=self._scratch) as folder:
                 inputs.orch(tasks, Path(folder))
                 try:
-                    counts = tracing.counted(self._argv, Path(folder), self._environment, Path(folder) / "strace")
+                    record = Path(folder) / "strace"
+                    counts = tracing.counted(self._argv, Path(folder), self._environment, record, len(tasks))
                 except tracing.CannotTrace as why:
                     tell(f"system calls are not counted: {why}")
                     return {}
@@ -105,10 +106,10 @@ def _simulated(phases: int) -> dict[str, Any]:
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.costs", description=__doc__)
     parser.add_argument(
-        "--orch", type=Path, default=Path(sys.executable).parent, help="the folder with the program orch"
+        "--orch", type=absolute, default=Path(sys.executable).parent, help="the folder with the program orch"
     )
-    parser.add_argument("--scratch", type=Path, default=ROOT / ".bench", help="below it everything runs")
-    parser.add_argument("--out", type=Path, default=results.PATH)
+    parser.add_argument("--scratch", type=absolute, default=ROOT / ".bench", help="below it everything runs")
+    parser.add_argument("--out", type=absolute, default=results.PATH)
     parser.add_argument("--most", type=int, default=SIZES[-1], metavar="PHASES", help="no larger real runs")
     parser.add_argument(
         "--simulated", type=int, default=SIMULATED[-1], metavar="PHASES", help="no larger simulated ones"

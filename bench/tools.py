@@ -45,7 +45,12 @@ def _same(words: str, state: str = "") -> dict[str, str]:
 
 _DOIT = "{bin}/doit -f {flows}/dodo.py --dir {run}"
 _SNAKEMAKE = "{bin}/snakemake -s {flows}/Snakefile -d {run}"
-_PREFECT = {"PREFECT_HOME": "{home}/prefect-home", "PREFECT_LOGGING_LEVEL": "WARNING"}
+_PREFECT = {
+    "PREFECT_HOME": "{home}/prefect-home",
+    "PREFECT_LOGGING_LEVEL": "WARNING",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "100",
+}
 _AIRFLOW = {
     "AIRFLOW_HOME": "{home}/airflow-home", "AIRFLOW__CORE__DAGS_FOLDER": "{flows}/airflow",
     "AIRFLOW__CORE__LOAD_EXAMPLES": "False", "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING", "RUN": "{run}",
@@ -88,7 +93,7 @@ RIVALS = (
     ),
     Tool(
         "Prefect", {COLD: "{bin}/python {flows}/prefect_flow.py", STATE: "{bin}/prefect flow-run ls"},
-        "prefect fastapi<0.139", environ=_PREFECT | {"PREFECT_SERVER_ANALYTICS_ENABLED": "false"}, most=1000,
+        "prefect fastapi<0.139", environ=_PREFECT, most=1000,
     ),
     Tool(
         "Airflow", {COLD: "{bin}/airflow dags test bench", STATE: "{bin}/airflow dags list-runs bench"},

@@ -29,7 +29,7 @@ class Call(NamedTuple):
 
 
 class Counted(NamedTuple):
-    phases: int
+    phases: int  # that began in what is counted
     calls: Mapping[str, Counter[str]]  # for each part
     processes: int
     written: Mapping[str, int]  # bytes into files
@@ -52,10 +52,10 @@ class CannotTrace(Exception):
     """There is no strace here, or it is not allowed to trace."""
 
 
-def counted(argv: Sequence[str], folder: Path, environ: Mapping[str, str], record: Path) -> Counted:
-    """The attempts are processes of a program of their own, each of which ends by itself."""
+def counted(argv: Sequence[str], folder: Path, environ: Mapping[str, str], record: Path, phases: int) -> Counted:
+    """The attempts of so many phases are processes of a program of their own, each of which ends by itself."""
     _traced(argv, folder, environ, record, ("-y", "-s", "200"))
-    return between(list(_calls(record.read_text("utf-8", errors="replace"))))
+    return between(list(_calls(record.read_text("utf-8", errors="replace"))), phases)
 
 
 def syncs(argv: Sequence[str], folder: Path, environ: Mapping[str, str], record: Path) -> int:
@@ -96,7 +96,7 @@ def _calls(record: str) -> Iterator[Call]:
         yield Call(pid, name, arguments, int(results[-1]) if results else -1)
 
 
-def between(calls: Sequence[Call]) -> Counted:
+def between(calls: Sequence[Call], phases: int) -> Counted:
     parts = _parts(calls)
     ends = [at for at, call in enumerate(calls) if call.name in ("exit_group", "exit") and parts.get(call.pid) == WORK]
     window = calls[ends[0] + 1 : ends[-1] + 1]
@@ -108,7 +108,7 @@ def between(calls: Sequence[Call]) -> Counted:
         if call.name in WRITES and call.result > 0 and re.match(r"\d+</", call.arguments):
             written[part] += call.result
     begun = {call.result for call in window if call.name in ("clone", "clone3", "fork", "vfork") and call.result > 0}
-    return Counted(len(ends) - 1, counts, len(begun), written)
+    return Counted(phases - 1, counts, len(begun), written)
 
 
 def _parts(calls: Sequence[Call]) -> dict[int, str]:

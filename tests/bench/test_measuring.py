@@ -79,7 +79,7 @@ RECORD = """\
 
 
 def test_a_record_of_strace_is_counted_between_the_ends_of_the_attempts() -> None:
-    found = tracing.between(list(tracing._calls(RECORD)))
+    found = tracing.between(list(tracing._calls(RECORD)), 2)
     assert (found.phases, found.processes, found.syncs, found.bytes_written) == (1, 1, 1, 45)
     assert dict(found.calls[tracing.ORCHESTRATOR]) == {"write": 2, "fdatasync": 1}
     assert dict(found.calls[tracing.HANDS]) == {"fork": 1, "epoll_wait": 1, "write": 1}

@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = ("README.md", "docs/usage.md", "docs/phases.md", "docs/operations.md", "docs/architecture.md")
+DOCUMENTS = (
+    "README.md",
+    "docs/usage.md",
+    "docs/phases.md",
+    "docs/operations.md",
+    "docs/architecture.md",
+    "docs/performance.md",
+)
 _FENCE = re.compile(r"^```(\w*)[ ]?(\S*)\n(.*?)^```$", re.M | re.S)
 _HEADING = re.compile(r"^#{2,3} (.+)$", re.M)
 _EXITS = re.compile(r"# exits with (\d+)$")

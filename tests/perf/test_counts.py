@@ -30,7 +30,7 @@ def trace(tasks: list[Task], folder: Path) -> Counted:
     inputs.orch(tasks, root)
     environ = {"PATH": "/usr/bin:/bin", "HOME": str(folder), "PYTHONPATH": PACKAGE}
     try:
-        return counted((*ORCH, "run", "--quiet", "--jobs", "2"), root, environ, folder / "record")
+        return counted((*ORCH, "run", "--quiet", "--jobs", "2"), root, environ, folder / "record", len(tasks))
     except CannotTrace as why:
         pytest.skip(str(why))
 

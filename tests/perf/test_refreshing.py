@@ -30,13 +30,14 @@ def test_refreshing_the_status_of_a_live_run_grows_nothing(project: Project) -> 
     files = everything_in(project)
     before, after = refreshed(project, REFRESHES)
     assert not run.is_over
+    found = everything_in(project)
+    run.send(signal.SIGTERM)  # or its agent would be waited for
+    run.wait()
     assert after.blocks - before.blocks <= BLOCKS, (before, after)
     assert after.objects - before.objects <= FEW, (before, after)
     assert after.resident_kib - before.resident_kib <= PAGES, (before, after)
     assert (after.descriptors, after.threads) == (before.descriptors, before.threads)
-    assert everything_in(project) == files
-    run.send(signal.SIGTERM)  # or its agent would be waited for
-    run.wait()
+    assert found == files
 
 
 def refreshed(project: Project, count: int) -> list[Held]:
