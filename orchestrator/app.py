@@ -104,8 +104,8 @@ def _all_done(root: Path, settings: Settings, plan: Plan, options: RunOptions) -
         params_for(settings.params, state, options)
     except OrchError:
         return None  # whoever has the lock says so
-    questions = [] if options.force else plan.questions(state, scope, new=options.new)
-    materials = examine(Ground(root), (one for one in questions if one.inputs or one.outputs or one.over))
+    has_files = any(spec.inputs or spec.outputs or spec.foreach for spec in plan.specs.values())
+    materials = _materials(Ground(root), plan, state, scope, options) if has_files else {}
     is_done = rests and nothing_to_do(plan, state, scope, options, materials)
     return state if is_done and is_proven(system, loaded) else None
 

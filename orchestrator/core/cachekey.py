@@ -107,7 +107,7 @@ def ingredients(
         found["foreach"] = _kept(spec.foreach.as_dict())
         if spec.foreach.files:
             found["over"] = material.over
-    return found | _needed(spec, yields)
+    return found | needed(spec, yields)
 
 
 def item_keys(
@@ -132,7 +132,7 @@ def is_of_item(key: str) -> bool:
     return bool(key) and ":" not in key
 
 
-def _needed(spec: Spec, yields: Callable[[int], str]) -> dict[str, str]:
+def needed(spec: Spec, yields: Callable[[int], str]) -> dict[str, str]:
     """Of what an older orch has run nobody knows what came out: it is compared with nothing."""
     return {f"needs.{need}": came for need in sorted(spec.needs) if (came := yields(need))}
 

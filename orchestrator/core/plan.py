@@ -19,6 +19,7 @@ from orchestrator.core.cachekey import (
     digest,
     ingredients,
     item_keys,
+    needed,
 )
 from orchestrator.core.events import Scope
 from orchestrator.core.fanout import items_in, pool_of, spread, without_list
@@ -149,6 +150,9 @@ class Plan:
         spec = self._known(number)
         return ingredients(spec, self.params(number, of_run), material, lambda need: _yields(look(need)))
 
+    def _needed(self, number: int, of_run: Mapping[str, Any], material: Material, look: LookAt) -> dict[str, str]:
+        return needed(self._known(number), lambda need: _yields(look(need)))
+
     def is_comparable(self, number: int, made: Made | None) -> bool:
         """Can its last success stand, if nothing has changed? Where files are not declared, only within its run."""
         spec = self.specs.get(number)
@@ -174,7 +178,9 @@ class Plan:
             return Weighed(SKIP, ruled_out)
         if phase.status == SKIPPED or phase.made is None or not self.is_comparable(number, phase.made):
             return Weighed(RUN, f"its `when` holds: {spec.when}")
-        now = compared(spec, self.ingredients(number, of_run, material, look))
+        # of a phase that declares nothing only what it needs is compared: the rest need not be worked out
+        all_of_it = self.ingredients if spec.cache else self._needed
+        now = compared(spec, all_of_it(number, of_run, material, look))
         changed = difference(spec, phase.made, now, material)
         return Weighed(RUN, str(changed), changed) if changed else Weighed(KEEP, phase.made.run)
 
