@@ -21,7 +21,7 @@ import typer
 from rich.cells import cached_cell_len
 
 from orchestrator.cli import watching
-from orchestrator.cli.status import status_lines
+from orchestrator.cli.showing import status_lines
 from orchestrator.look import Look
 
 WARM = 100  # refreshes after which whatever is kept once is there
