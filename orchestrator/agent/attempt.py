@@ -49,7 +49,7 @@ def run_attempt(trial: Trial) -> Steps:
         try:
             trial.validate()
             yield from trial.prepare()
-            deadline.set(trial.order.timeout)
+            deadline.set(trial.order.timeout - (clock.ticking() - trial.root.ticking_since))
             trial.listen(hush)
             while trial.is_running:
                 yield
@@ -202,10 +202,7 @@ class Trial:
             self._output = Output(site.loop, log, order.log_bytes, self._on_progress, site.masker)
         except OSError as fault:
             raise NotStarted("RESOURCE", f"no log or work folder can be made for it: {fault}") from fault
-        try:
-            yield from self.root.start(self._output)
-        finally:
-            self._output.let_go()
+        yield from self.root.start(self._output)
         if self.root.pid is not None:
             self.slot.transition_to(life.RUNNING)
             self.step = "running"

@@ -75,7 +75,7 @@ class Launcher:
         order = self._order(launch)
         if len(order) > LARGEST:
             return None
-        report, said = os.pipe2(os.O_CLOEXEC)
+        report, said = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         fds = [said, launch.output]
         try:
             if launch.group_procs:

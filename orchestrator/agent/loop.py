@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import select
 import signal
@@ -12,7 +13,7 @@ from typing import NamedTuple
 from orchestrator import clock, process
 
 Steps = Generator[None, None, None]
-READ, WRITE, END = select.EPOLLIN, select.EPOLLOUT, 0  # END: only that the other side has closed
+READ, WRITE = select.EPOLLIN, select.EPOLLOUT
 # poll() sleeps on a clock that stops while the machine is suspended; deadlines do not
 LONGEST_SLEEP_SECONDS = 2.0
 
@@ -142,11 +143,9 @@ class Loop:
         return min(LONGEST_SLEEP_SECONDS, max(0.0, self._timers[0].when - clock.ticking()))
 
     def _ring(self, _mask: int) -> None:
-        try:
-            while self._bell.recv(4096):
-                pass
-        except BlockingIOError:
-            pass
+        """What does not fit rings again."""
+        with contextlib.suppress(BlockingIOError):
+            self._bell.recv(4096)
 
     def _take_signals(self) -> None:
         while self._pending_signals:

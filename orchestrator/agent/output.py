@@ -39,7 +39,7 @@ class Output:
         loop.watch(self._end, READ, self._on_ready)
 
     def let_go(self) -> None:
-        """Our copy of the writing end."""
+        """Our copy of the writing end; as long as there is one, nobody is woken by the end of the other copies."""
         if self.pipe >= 0:
             os.close(self.pipe)
             self.pipe = -1

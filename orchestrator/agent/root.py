@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
-import select
 from collections.abc import Callable
 from typing import Any
 
 from orchestrator import clock, process
 from orchestrator.agent.channel import Channel
 from orchestrator.agent.foundry import BROKEN, READY, SPAWN, Foundry, order_file, spawn_argv
-from orchestrator.agent.loop import END, READ, Steps
+from orchestrator.agent.loop import READ, Steps
 from orchestrator.agent.output import Output
 from orchestrator.agent.site import Site
 from orchestrator.core.outcome import Failure
@@ -20,6 +19,7 @@ from orchestrator.process import Launch, LaunchFault
 from orchestrator.process.groups import Group
 
 _FORK_TRIES = 2
+_SOON_SECONDS = 0.01
 
 
 class NotStarted(Exception):
@@ -48,6 +48,7 @@ class Root:
         self._is_channel_closed = False
         self._forked: int | None = None  # it exists, but does not stand on its own feet yet
         self._fork_errno: int | None = None
+        self._begun: tuple[float, float] | None = None  # when a program was handed over
         self._report = -1
         self._said = b""
 
@@ -78,14 +79,17 @@ class Root:
 
     def on_exit(self, status: int) -> None:
         self.status = status
+        if self._report >= 0:
+            self._read_report()
+            self._close_report()  # others may hold it for a moment yet
         self.wake()
 
     def read_pending(self) -> None:
         """Has it said its pid?"""
         if self._channel is not None:
             self._channel.read()
-        elif self._report >= 0 and select.select([self._report], [], [], 0)[0]:
-            self._on_report(READ)
+        if self._report >= 0:
+            self._read_report()
 
     def stop_starting(self) -> None:
         self._close_report()
@@ -118,27 +122,38 @@ class Root:
             limits=self._order.limits,
             group_procs=self._group.procs if self._group is not None else "",
         )
+        self._begun = clock.ticking(), clock.now()
         report = self._site.launcher.begin(launch)
         if report is not None:
-            late = self._site.loop.after(self._site.load_timeout, self._on_late)
-            yield from self._follow(report, END)  # its pid alone wakes nobody: that it is executed follows at once
-            late.cancel()
+            self._report = report
+            timers = (
+                self._site.loop.after(_SOON_SECONDS, self._watch_report),
+                self._site.loop.after(self._site.load_timeout, self._on_late),
+            )
+            yield from self._follow()
+            for timer in timers:
+                timer.cancel()
         if self.pid is None and self.is_wanted:  # the launcher could not
             self._said = b""
-            pid, report = process.begin(launch)
+            pid, self._report = process.begin(launch)
             self._adopt(pid)
-            yield from self._follow(report, READ)
+            self._watch_report()
+            yield from self._follow()
         if self._said:
             _say_why(process.fault_from(self._said, launch))
 
-    def _follow(self, report: int, mask: int) -> Steps:
+    def _follow(self) -> Steps:
         """Until it is executed; one that is not wanted any more until it is known, for it may be there by now."""
-        self._report = report
-        self._site.loop.watch(report, mask, self._on_report)
         while self._report >= 0 and (self.is_wanted or self.pid is None):
             if not self.is_wanted:
-                self._site.loop.watch(report, READ, self._on_report)
+                self._watch_report()
             yield
+
+    def _watch_report(self) -> None:
+        """What is short has ended before anybody asks whether it has begun: nobody is woken for that."""
+        if self._report >= 0:
+            os.set_blocking(self._report, False)
+            self._site.loop.watch(self._report, READ, self._read_report)
 
     def _on_late(self) -> None:
         """What hangs is its exec, or the launcher."""
@@ -146,18 +161,18 @@ class Root:
         if self.pid is None:
             self._site.launcher.end()
 
-    def _on_report(self, mask: int) -> None:
+    def _read_report(self, _mask: int = READ) -> None:
         """First the pid, where the launcher forked it; then its end, or before it why not."""
-        while data := os.read(self._report, 4096):
-            pid, mark, rest = data.partition(b"\n")
-            if mark:
-                self._adopt(int(pid))
-            self._said += rest if mark else data
-            if mask != END:  # there may be more to come
-                self.wake()
-                return
-        self._close_report()
         self.wake()
+        try:
+            while data := os.read(self._report, 4096):
+                pid, mark, rest = data.partition(b"\n")
+                if mark:
+                    self._adopt(int(pid))
+                self._said += rest if mark else data
+        except BlockingIOError:
+            return
+        self._close_report()
 
     def _close_report(self) -> None:
         if self._report >= 0:
@@ -256,7 +271,7 @@ class Root:
         self._site.census.roots[pid] = self._key
         entry = process.entry_of(pid)
         self.ticks = entry.ticks if entry is not None else 0
-        self.ticking_since, self.started_at = clock.ticking(), clock.now()
+        self.ticking_since, self.started_at = self._begun or (clock.ticking(), clock.now())
         if self._channel is not None:
             self._channel.say_go()
 

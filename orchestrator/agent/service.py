@@ -44,18 +44,21 @@ _lines: list[str] = []
 
 def write_log(text: str) -> None:
     """A line of the agent's log, which is its standard error; written when the pass of the loop is over."""
-    _lines.append(f"{iso(clock.now())} {text}\n")
+    _lines.append(text)
 
 
 def flush_log() -> None:
     """At a megabyte it begins anew."""
-    data, _lines[:] = "".join(_lines).encode(errors="replace"), ()
+    if not _lines:
+        return
+    now = iso(clock.now())
+    data = "".join(f"{now} {text}\n" for text in _lines)
+    _lines.clear()
     try:
-        if data and os.fstat(2).st_size > _LOG_BYTES:
+        if os.fstat(2).st_size > _LOG_BYTES:
             os.ftruncate(2, 0)
             os.write(2, b"(older lines were dropped)\n")
-        if data:
-            os.write(2, data)
+        os.write(2, data.encode(errors="replace"))
     except OSError:  # a full disk, or nobody who reads: the work goes on
         pass
 
@@ -159,6 +162,8 @@ class Agent:
     def _on_exit(self, pid: int, status: int) -> None:
         if self._foundry.on_exit(pid, status) or self._site.launcher.on_exit(pid):
             return
+        if pid not in self._site.census.roots:  # it has come and gone since the look before the reaping
+            self._read_pending()
         key = self._site.census.roots.get(pid)
         trial = self._trials.get(key) if key else None
         if trial is not None and trial.root.living_pid == pid:
