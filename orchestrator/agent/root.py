@@ -20,6 +20,7 @@ from orchestrator.process.groups import Group
 
 _FORK_TRIES = 2
 _SOON_SECONDS = 0.01
+_DYING_SECONDS = 0.1
 
 
 class NotStarted(Exception):
@@ -187,7 +188,9 @@ class Root:
         if self._order.isolation == "spawn":
             yield from self._spawn(output)
             return
-        for _ in range(_FORK_TRIES):
+        for tries in range(_FORK_TRIES):
+            if tries:
+                yield from self._see_it_die(file)
             while not self._foundry.can_serve(file) and self.is_wanted:
                 self._foundry.prepare(file, self.wake)
                 yield
@@ -205,6 +208,14 @@ class Root:
             if self.pid is not None or not self.is_wanted:
                 return
         raise NotStarted("INTERNAL", f"{file}: its template died twice while it forked this attempt")
+
+    def _see_it_die(self, file: str) -> Steps:
+        """Its end of our channel closes a moment before its exit is known: to ask it once more would be in vain."""
+        until = clock.ticking() + _DYING_SECONDS
+        timer = self._site.loop.after(_DYING_SECONDS, self.wake)
+        while self._foundry.can_serve(file) and self.is_wanted and clock.ticking() < until:
+            yield
+        timer.cancel()
 
     def _fork(self, output: int) -> Steps:
         channel = self._open_channel()
