@@ -1,6 +1,7 @@
 """Settings that were found right, kept by what was written: the library that checks them is asked once for each.
 
 In system/cache, written by whoever runs, read by all. What is damaged, or of another orch or Python, is not believed.
+Whoever has the address of a webhook may write there: of [notify] only the names are kept, never what they stand for.
 """
 
 from __future__ import annotations
@@ -8,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from orchestrator import __version__, disk
 from orchestrator.core.formats import MALFORMED
-from orchestrator.core.own import setting_of
+from orchestrator.core.own import NOTIFY, setting_of
 from orchestrator.core.setting import WORDS
 
 Given = dict[str, tuple[Any, str]]
@@ -29,13 +31,19 @@ def key(written: object) -> str:
     return hashlib.sha256(json.dumps([_RECIPE, written]).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def recall(cache: Path, name: str) -> Given | None:
-    return _fresh[name] if name in _fresh else _restored(_read(cache).get(name))
+def recall(cache: Path, name: str, written: Callable[[], Mapping[str, Any]]) -> Given | None:
+    """`written`: the tables as they were read; asked only for what is not kept of them."""
+    if name in _fresh:
+        return _fresh[name]
+    found = _restored(_read(cache).get(name), {})
+    if found is None or not any(map(_is_withheld, found)):
+        return found
+    return _restored(_read(cache).get(name), written())
 
 
-def note(name: str, given: Given) -> None:
+def note(name: str, given: Given, written: Mapping[str, Any]) -> None:
     """Only what comes back as it is: the same values, of the same types."""
-    if repr(_restored(json.loads(json.dumps(given)))) == repr(given):
+    if repr(_restored(json.loads(json.dumps(_kept(given))), written)) == repr(given):
         _fresh[name] = given
 
 
@@ -44,7 +52,8 @@ def keep(cache: Path) -> None:
     known = _read(cache) if _fresh else {}
     if _fresh.keys() <= known.keys():
         return
-    body = json.dumps(dict([*known.items(), *_fresh.items()][-_MOST:])).encode()
+    fresh = {name: _kept(given) for name, given in _fresh.items()}
+    body = json.dumps(dict([*known.items(), *fresh.items()][-_MOST:])).encode()
     try:
         disk.replace(cache / _FILE, _seal(body) + b"\n" + body, durable=False)
     except OSError:
@@ -64,13 +73,28 @@ def _seal(body: bytes) -> bytes:
     return hashlib.sha256(_RECIPE.encode() + body).hexdigest().encode()
 
 
-def _restored(found: Any) -> Given | None:
+def _kept(given: Given) -> Given:
+    return {name: (None if _is_withheld(name) else value, where) for name, (value, where) in given.items()}
+
+
+def _restored(found: Any, written: Mapping[str, Any]) -> Given | None:
     """JSON has no tuples."""
     if found is None:
         return None
+    values = {name: _taken(name, written) if _is_withheld(name) else value for name, (value, _) in found.items()}
     return {
-        name: (tuple(value) if _is_of_words(name, value) else value, where) for name, (value, where) in found.items()
+        name: (tuple(values[name]) if _is_of_words(name, values[name]) else values[name], where)
+        for name, (_, where) in found.items()
     }
+
+
+def _is_withheld(name: str) -> bool:
+    return name.startswith(f"{NOTIFY}.")
+
+
+def _taken(name: str, written: Mapping[str, Any]) -> Any:
+    table, key, field = name.split(".")
+    return written.get(table, {}).get(key, {}).get(field)
 
 
 def _is_of_words(name: str, value: object) -> bool:

@@ -129,12 +129,12 @@ def _cache(root: Path) -> Path:
 def _given(root: Path, written: list[Any], layer: Callable[[], Layer], faults: list[str]) -> Given:
     """What a layer gives; from the cache, where just that has been found right before."""
     name = checked.key(written)
-    found = checked.recall(_cache(root), name)
+    found = checked.recall(_cache(root), name, lambda: layer().tree)
     if found is None:
         before, said = len(faults), layer()
         found = _checked(said, faults) if said.tree else {}
         if len(faults) == before:
-            checked.note(name, found)
+            checked.note(name, found, said.tree)
     return found
 
 

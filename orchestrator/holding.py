@@ -31,6 +31,7 @@ from orchestrator.files.listing import list_files
 from orchestrator.files.measuring import Measurer
 from orchestrator.inbox import Inbox
 from orchestrator.keeper import Keeper
+from orchestrator.look import cache_of
 from orchestrator.outgoing import Outgoing, linger
 from orchestrator.ports import Watcher
 from orchestrator.recovery import TURN_MODE
@@ -141,7 +142,8 @@ class Holding:
         self.store = JournalStore(self.system, lock.still_mine)
         self._give_up = self.store.give_up
         self._closing.append(self.store.close)
-        disk.remove_drafts(schedules.folder_of(self.system), clock.now() - _WRITTEN_WITHIN)
+        for folder in (schedules.folder_of(self.system), cache_of(self.root)):
+            disk.remove_drafts(folder, clock.now() - _WRITTEN_WITHIN)
         self.found.notes += [*self.store.notices, *warnings_of(self.system)]
         self.inbox = Inbox()
         self._closing.append(self.inbox.close)

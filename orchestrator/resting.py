@@ -41,7 +41,7 @@ def is_at_rest(system: Path, loaded: Loaded, settings: Settings) -> bool:
         return False
     try:
         asks = [name for name in os.listdir(system / "asks") if not name.endswith(_HEARD)]
-        written = [name for folder in ("", "journal", "logs") for name in os.listdir(system / folder)]
+        written = [name for folder in ("", "journal", "logs", "cache") for name in os.listdir(system / folder)]
     except OSError:
         return False
     return not asks and not any(name.endswith(_DRAFT) for name in written)

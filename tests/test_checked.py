@@ -60,7 +60,6 @@ def as_of_another_process(root: Path, monkeypatch: pytest.MonkeyPatch, **environ
     with monkeypatch.context() as other:
         other.setattr(checked, "_fresh", {})
         other.setitem(sys.modules, "pydantic", None)
-        other.setitem(sys.modules, "tomllib", None)
         return settle(root, **environ)
 
 
@@ -70,6 +69,8 @@ def test_what_was_checked_comes_back_as_it_was_without_the_library(root: Path, m
     again = as_of_another_process(root, monkeypatch, ORCH_TIMEOUT="2m")
     assert again == first and repr(again) == repr(first)
     assert again.notify["ops"].events == ("failed", "run_failed") and again.params["names"] == ["a", "b"]
+    text = kept(root).read_text()
+    assert "notify.ops.url" in text and again.notify["ops"].url not in text
     assert again.origins["retry.TRANSIENT.factor"] == "orch.toml:8" and again.origins["jobs"] == "--jobs"
     assert stat.S_IMODE(kept(root).stat().st_mode) == 0o600
 

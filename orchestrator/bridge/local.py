@@ -98,13 +98,12 @@ class LocalBridge:
             return RecoveryResult(self._state == ACTIVE, self._state, own.backoff.tries, self._changes[-1])
 
     def shutdown(self) -> None:
-        """Tell our agent that no more work will come; it ends by itself when nothing is left in its hands."""
+        """No more work will come: our agent ends by itself when nothing is left in its hands."""
         for conversation in self._conversations():
             conversation.say("leave")
             conversation.finish()
             self._drop(conversation)
         self._own = None
-        self._others.clear()
         self._become(UNINITIALIZED, "shut down")
 
     # ---- what the loop uses

@@ -95,9 +95,14 @@ def _tear(root: Path) -> None:
     last.write_bytes(last.read_bytes() + b'{"v":1,"seq":')
 
 
+def _lose(root: Path) -> None:
+    """Whoever finds all in order writes nothing: here there is one thing to be put in order."""
+    (root / "system" / "state.json").unlink()
+
+
 def _tear_and_lose(root: Path) -> None:
     _tear(root)
-    (root / "system" / "state.json").unlink()
+    _lose(root)
 
 
 def _tear_and_damage(root: Path) -> None:
@@ -129,7 +134,7 @@ SCENES = (
     Scene("failure", ("run",), NO_RETRY, {2: [FAIL]}),
     Scene("after a failure", ("run",), NO_RETRY, {2: [FAIL]}, before=(FAILED,)),
     Scene("second run", NEW, before=(CLEAN,)),
-    Scene("nothing to do", ("run",), before=(CLEAN,)),
+    Scene("nothing to do", ("run",), before=(CLEAN,), touch=_lose),
     Scene("cancel", ("cancel",), NO_RETRY, {2: [FAIL]}, before=(FAILED,)),
     Scene("cancel of a phase", ("cancel", "2"), NO_RETRY, {2: [FAIL]}, before=(FAILED,)),
     Scene("retry of a phase", ("retry", "2"), NO_RETRY, {2: [FAIL]}, before=(FAILED,)),
