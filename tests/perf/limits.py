@@ -19,5 +19,6 @@ class Limits(NamedTuple):
     processes: float
 
 
-CHAIN = Limits(orchestrator=50, hands=125, attempts=90, syncs=3.0, written=40_000, processes=1.1)
-LAYERS = Limits(orchestrator=32, hands=100, attempts=90, syncs=2.5, written=12_000, processes=1.1)
+# On a busy machine a phase takes long enough for its beginning to be a line, and a wake-up, of its own: there is room for that.
+CHAIN = Limits(orchestrator=36, hands=95, attempts=46, syncs=2.2, written=30_000, processes=1.1)
+LAYERS = Limits(orchestrator=24, hands=90, attempts=46, syncs=2.2, written=12_000, processes=1.1)
