@@ -139,6 +139,8 @@ def _given(root: Path, written: list[Any], layer: Callable[[], Layer], faults: l
 
 
 def _checked(layer: Layer, faults: list[str]) -> Given:
+    if all(_is_plainly_right(name, value) for name, value in layer.tree.items()):
+        return {name: (value, layer.where(name)) for name, value in layer.tree.items()}
     from pydantic import ValidationError
 
     try:
@@ -152,6 +154,14 @@ def _checked(layer: Layer, faults: list[str]) -> Given:
         faults += sorted(found, key=line_of)
         return {}
     return {name: (value, layer.where(name)) for name, value in _leaves(checked.model_dump())}
+
+
+def _is_plainly_right(name: str, value: object) -> bool:
+    """A count within its bounds: `--jobs 2` is not worth the library."""
+    setting = BY_NAME.get(name)
+    if setting is None or setting.kind != COUNT or type(value) is not int:
+        return False
+    return setting.least <= value and (setting.most is None or value <= setting.most)
 
 
 def _model(known: dict[str, Any], given: dict[str, Any]) -> Any:
