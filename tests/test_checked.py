@@ -83,7 +83,7 @@ def test_whatever_else_is_written_is_checked(root: Path, monkeypatch: pytest.Mon
     monkeypatch.setitem(sys.modules, "pydantic", None)
     if changed == "flag":
         with pytest.raises(ImportError):
-            config.settings(root, {"jobs": 6}, {})
+            config.settings(root, {"jobs": 0}, {})
         return
     if changed == "recipe":
         monkeypatch.setattr(checked, "_RECIPE", "another")
