@@ -41,6 +41,7 @@ class Launcher:
                 return
         self._socket = here
         self._census.roots[self._pid] = ""
+        self._census.launcher = self._pid
 
     @property
     def is_gone(self) -> bool:

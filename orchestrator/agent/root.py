@@ -21,6 +21,7 @@ from orchestrator.process.groups import Group
 _FORK_TRIES = 2
 _SOON_SECONDS = 0.01
 _DYING_SECONDS = 0.1
+_LATE_SECONDS = 3.0  # after which the launcher, which takes a thousandth of that, is taken to hang
 
 
 class NotStarted(Exception):
@@ -129,13 +130,13 @@ class Root:
             self._report = report
             timers = (
                 self._site.loop.after(_SOON_SECONDS, self._watch_report),
-                self._site.loop.after(self._site.load_timeout, self._on_late),
+                self._site.loop.after(_LATE_SECONDS, self._on_late),
             )
             yield from self._follow()
             for timer in timers:
                 timer.cancel()
         if self.pid is None and self.is_wanted:  # the launcher could not
-            self._said = b""
+            self._said, self._begun = b"", None
             pid, self._report = process.begin(launch)
             self._adopt(pid)
             self._watch_report()

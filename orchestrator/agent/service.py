@@ -22,6 +22,7 @@ from orchestrator.core.outcome import NEVER_STARTED, Failure, Outcome
 from orchestrator.core.wire import VERSION, Link, Order
 
 _LOG_BYTES = 1024 * 1024
+_LAUNCHER_SECONDS = 1.0
 _LEAVE_SECONDS = 5.0  # after SIGTERM and the grace: an outcome that cannot be written keeps the agent no longer
 
 
@@ -126,6 +127,7 @@ class Agent:
     def _close(self) -> None:
         self._foundry.close()
         self._site.launcher.close()
+        self._loop.after(_LAUNCHER_SECONDS, self._site.launcher.end)  # somebody may have stopped it
         while not (self._foundry.is_gone and self._site.launcher.is_gone):
             self._loop.turn()
         self._site.groups.drop(None)

@@ -29,6 +29,7 @@ class Census:
     def __init__(self, loop: Loop) -> None:
         self.roots: dict[int, str] = {}  # pid -> attempt key, or "" for a template
         self.table: Mapping[int, Entry] = {}
+        self.launcher = 0  # whoever is still in its session is being born, and will say whose it is
         self.strangers_ended = 0
         self.before_look: Callable[[], None] = lambda: None
         self.on_stranger: Callable[[], None] = lambda: None
@@ -92,6 +93,8 @@ class Census:
 
     def _may_belong(self, entry: Entry, key: str) -> bool:
         """A stranger belongs to whoever asks, unless it is plainly of another attempt that is still in hand."""
+        if entry.session == self.launcher:
+            return False
         others = {other for other in self.roots.values() if other and other != key}
         if not others:
             return True

@@ -6,7 +6,6 @@ import array
 import json
 import marshal
 import os
-import select
 import signal
 import socket
 import subprocess
@@ -17,7 +16,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from orchestrator import process
-from orchestrator.process.groups import Groups
+from orchestrator.agent.loop import Loop
+from orchestrator.agent.tree import Census
+from orchestrator.process.groups import Group, Groups
 from tests.agent.driving import Driven, order, wait_for
 
 ABOUT = """import ctypes, json, os
@@ -31,12 +32,11 @@ print(json.dumps(dict(pid=os.getpid(), parent=os.getppid(), session=os.getsid(0)
 """
 # As `_ways` has them: born in its control group, born and then joined, and the call that older containers allow.
 WAYS = range(3)
-PROGRAM = """import runpy, sys
-where, first = sys.argv[1], int(sys.argv.pop(2))
+PROGRAM = """import runpy, sys, time
+where, name, instead = sys.argv[1], sys.argv.pop(2), sys.argv.pop(2)
 del sys.argv[0]
 names = runpy.run_path(where)
-ways = names["_ways"]
-names["main"].__globals__["_ways"] = lambda: [lambda group: -1] * first + ways()[first:]
+names["main"].__globals__[name] = eval(instead, {"real": names[name], "time": time})
 names["main"]()
 """
 
@@ -79,12 +79,39 @@ def test_without_it_the_agent_forks_by_itself(agent: Driven) -> None:
     assert process.children_of(agent.pid) == []
 
 
-def test_one_that_hangs_is_ended_and_what_it_owed_is_forked(agents: Callable[..., Driven]) -> None:
-    agent = agents(load_timeout=0.4)
+def test_one_that_hangs_is_ended_and_what_it_owed_is_forked_with_all_its_time(agent: Driven) -> None:
     assert agent.owner.run(order(1)).succeeded
     os.kill(launcher_of(agent), signal.SIGSTOP)
-    assert agent.owner.run(order(2)).succeeded
+    assert agent.owner.run(order(2, "sleep 0.1", timeout=2.0)).succeeded
     assert process.children_of(agent.pid) == []
+
+
+def test_one_that_is_stopped_keeps_no_agent_here(agent: Driven) -> None:
+    launcher = launcher_of(agent)
+    os.kill(launcher, signal.SIGSTOP)
+    agent.owner.close()
+    agent.await_end()
+    wait_for(lambda: process.entry_of(launcher) is None)
+
+
+def test_who_is_being_born_is_nobodys_leftover(control: tuple[socket.socket, socket.socket]) -> None:
+    """Between its fork and its first word nobody knows whose it is: no end of another attempt may hit it."""
+    here, there = control
+    census = Census(Loop(print))
+    launcher, report, output = launched(there, here, "getpid", "lambda: time.sleep(1000.5)", ["true"])
+    census.roots[launcher.pid], census.launcher = "", launcher.pid
+    try:
+        (born,) = wait_for(lambda: [one for one in process.scan().values() if one.session == launcher.pid != one.pid])
+        assert born.parent == os.getpid()
+        assert born.pid not in [one.pid for one in census.look(None, "another")[0]]
+        assert not census.is_of(born, None, "another")
+        census.launcher = 0
+        assert born.pid in [one.pid for one in census.look(None, "another")[0]], "that alone has let it off"
+    finally:
+        for pid in (launcher.pid, born.pid):
+            os.kill(pid, signal.SIGKILL)
+        launcher.wait(), os.waitpid(born.pid, 0)
+        os.close(report), os.close(output)
 
 
 def test_what_is_not_wanted_any_more_before_it_is_there_leaves_nothing(agent: Driven) -> None:
@@ -118,30 +145,37 @@ def control() -> Iterator[tuple[socket.socket, socket.socket]]:
     here.close(), there.close()
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_each_way_to_fork_leads_to_the_same(control: tuple[socket.socket, socket.socket], way: int) -> None:
-    """In a control group, where one can be made."""
-    here, there = control
-    groups = Groups()
-    group = groups.make(f"way{way}")
-    argv = [sys.executable, "-I", "-S", "-c", PROGRAM, process.LAUNCHER, str(way), str(there.fileno())]
-    launcher = subprocess.Popen(argv, pass_fds=[there.fileno()])
+def launched(
+    there: socket.socket, here: socket.socket, name: str, instead: str, words: list[str], group: Group | None = None
+) -> tuple[subprocess.Popen[bytes], int, int]:
+    """A launcher in which `name` is something else, with one order; where it reports, and what the program prints."""
+    argv = [sys.executable, "-I", "-S", "-c", PROGRAM, process.LAUNCHER, name, instead, str(there.fileno())]
+    launcher = subprocess.Popen(argv, pass_fds=[there.fileno()], start_new_session=True)
     there.close()
     report, said = os.pipe()
     output, printed = os.pipe()
     fds = [said, printed]
     if group is not None:
         fds.append(os.open(os.path.dirname(group.procs), os.O_RDONLY))
-    words = [os.fsencode(word) for word in (sys.executable, "-I", "-S", "-c", ABOUT)]
-    data = marshal.dumps((words, [words[0]], dict(os.environb), b"/"))
+    encoded = [os.fsencode(word) for word in words]
+    data = marshal.dumps((encoded, [encoded[0]], dict(os.environb), b"/"))
     here.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))])
     for fd in fds:
         os.close(fd)
-    assert select.select([report], [], [], 20)[0]
+    return launcher, report, output
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_each_way_to_fork_leads_to_the_same(control: tuple[socket.socket, socket.socket], way: int) -> None:
+    """In a control group, where one can be made."""
+    groups, words = Groups(), [sys.executable, "-I", "-S", "-c", ABOUT]
+    group = groups.make(f"way{way}")
+    instead = f"lambda: [lambda group: -1] * {way} + real()[{way}:]"
+    launcher, report, output = launched(control[1], control[0], "_ways", instead, words, group)
     with open(report, "rb") as told, open(output) as answer:
         pid, found = int(told.read()), json.load(answer)
     os.waitpid(pid, 0)  # ours, and not the launcher's
-    here.close()
+    control[0].close()
     assert launcher.wait(20) == 0
     groups.drop(group)
     assert (found["pid"], found["parent"], found["fds"]) == (pid, os.getpid(), [0, 1, 2])
