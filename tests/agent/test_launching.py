@@ -97,7 +97,8 @@ def test_one_that_is_stopped_keeps_no_agent_here(agent: Driven) -> None:
 def test_who_is_being_born_is_nobodys_leftover(control: tuple[socket.socket, socket.socket]) -> None:
     """Between its fork and its first word nobody knows whose it is: no end of another attempt may hit it."""
     here, there = control
-    census = Census(Loop(print))
+    loop = Loop(print)
+    census = Census(loop)
     launcher, report, output = launched(there, here, "getpid", "lambda: time.sleep(1000.5)", ["true"])
     census.roots[launcher.pid], census.launcher = "", launcher.pid
     try:
@@ -111,7 +112,7 @@ def test_who_is_being_born_is_nobodys_leftover(control: tuple[socket.socket, soc
         for pid in (launcher.pid, born.pid):
             os.kill(pid, signal.SIGKILL)
         launcher.wait(), os.waitpid(born.pid, 0)
-        os.close(report), os.close(output)
+        os.close(report), os.close(output), loop.close()
 
 
 def test_what_is_not_wanted_any_more_before_it_is_there_leaves_nothing(agent: Driven) -> None:
