@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,12 @@ class Conversation:
         except OSError:
             return  # it is gone: nobody is left to hear it
         self._out.clear()
+
+    def wait(self, seconds: float) -> None:
+        """Until something can be heard, or that long."""
+        poll = select.poll()
+        poll.register(self._sock, select.POLLIN)
+        poll.poll(max(0.0, seconds) * 1000)
 
     def hear(self) -> list[dict[str, Any]]:
         """Everything that is there by now; pongs and acknowledgements are dealt with here."""

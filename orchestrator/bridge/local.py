@@ -216,8 +216,8 @@ class LocalBridge:
         until = clock.ticking() + 2.0
         news: list[obs.Observation] = []
         while conversation.roster is None and not conversation.closed and clock.ticking() < until:
+            conversation.wait(until - clock.ticking())
             news += self._read(conversation)
-            clock.pause(0.002)
         self._others[finding.agent] = conversation
         self._watch(conversation)
         told = {seen.attempt: seen.outcome for seen in news if isinstance(seen, obs.Ended)}
