@@ -133,8 +133,10 @@ class Carrier(Thread):
             self._pause(min(letter.due - now, LOOK_EVERY))
             self._since = clock.ticking()
         while (until := quiet_until(self._target, now := clock.now())) is not None:
+            if not letter.path.exists():  # dropped: nobody waits for the morning
+                return False
             self._sender.fares.say(self.name, held_until=iso(until))
-            self._pause(min(until - now, WALL_EVERY))
+            self._rest(min(until - now, WALL_EVERY))
             self._since = clock.ticking()
         return True
 
