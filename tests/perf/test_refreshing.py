@@ -15,7 +15,7 @@ from tests.perf.refreshing import Held
 REFRESHES = times(1_500, 100_000)
 FEW = 60  # objects that come and go with what the run says meanwhile
 BLOCKS = 500  # texts and numbers among them, kept where something remembers its last few
-PAGES = 6144  # KiB that lie about where something was for a moment: 1,600 after 15,000, 4,000 after 100,000, ever slower
+PAGES = 6144  # KiB that lie about where something was for a moment: 1,600 after 15,000, 4,000 after 100,000
 
 
 @pytest.mark.timeout(60 + REFRESHES // 20)
