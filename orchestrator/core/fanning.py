@@ -76,8 +76,9 @@ def gather(draft: Draft) -> list[int]:
     """Those that failed by it."""
     failed = []
     for number in sorted(draft.agenda.to_gather):
-        waits = draft.phase(number).status == PENDING and not draft.has_begun_again(number)
-        if waits and not _gather_one(draft, number):
+        phase = draft.phase(number)
+        waits = phase.status == PENDING and phase.items is not None  # a reset in this very decision has forgotten them
+        if waits and not draft.has_begun_again(number) and not _gather_one(draft, number):
             failed.append(number)
     return failed
 

@@ -365,3 +365,14 @@ def test_an_item_whose_retry_is_due_is_not_begun_when_its_phase_is_reset():
     case.step(*ended(1, 2, of=2))
     together = case.step(asked("reset", 2), after=due + 1.0)
     assert "PhaseReset" in kinds(together) and not begun(together)
+
+
+def test_what_is_reset_when_its_last_item_has_ended_is_not_gathered_but_done_again():
+    case = spread()
+    case.step()
+    case.step(*ended(0, 1, 2))
+    assert case.agenda.to_gather == {2}
+    together = case.step(asked("reset", 2))
+    assert "PhaseReset" in kinds(together) and "Gathered" not in kinds(together)
+    case.step()
+    assert begun(case.step()) == ["2[0]", "2[1]", "2[2]"]

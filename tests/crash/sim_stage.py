@@ -15,6 +15,7 @@ from typing import Any
 
 from orchestrator import app, clock, holding, inbox, look, process
 from orchestrator.bridge import local
+from orchestrator.bridge.conversation import Conversation
 from orchestrator.core import observations as obs
 from orchestrator.core.draft import Decision
 from orchestrator.core.observations import Observation
@@ -42,17 +43,8 @@ class Select:
     def close(self) -> None: ...
 
     def select(self, seconds: float) -> list[tuple[Any, int]]:
-        world = self._world
-        world.next_round()
-        world.point("select")
-        if world.dead:
-            raise Cut("dead")
-        if world.frozen_for:
-            seconds_stopped, world.frozen_for = world.frozen_for, 0.0
-            world.advance(world.time + seconds_stopped)
-            world.rules.life_began = world.time  # whatever is to happen within a time may take that long from now
-        if not self._ready():
-            world.advance(world.time + max(seconds, A_ROUND), self._ready)
+        self._world.next_round()
+        listen(self._world, "select", seconds, self._ready)
         return [(self._keys[fd], selectors.EVENT_READ) for fd in self._ready()]
 
     def _ready(self) -> list[int]:
@@ -60,6 +52,26 @@ class Select:
         found = [fd for fd in self._keys if fd in ends and ends[fd].is_readable]
         real = [fd for fd in self._keys if fd not in ends]
         return found + (select.select(real, [], [], 0)[0] if real else [])
+
+
+def listen(world: Sim, where: str, seconds: float, ready: Callable[[], object]) -> None:
+    """Until there is something to hear, or that long: where a process may be killed, or stopped for a while."""
+    world.point(where)
+    if world.dead:
+        raise Cut("dead")
+    if world.frozen_for:
+        seconds_stopped, world.frozen_for = world.frozen_for, 0.0
+        world.advance(world.time + seconds_stopped)
+        world.rules.life_began = world.time  # whatever is to happen within a time may take that long from now
+    if not ready():
+        world.advance(world.time + max(seconds, A_ROUND), ready)
+
+
+class SimConversation(Conversation):
+    world: Sim
+
+    def wait(self, seconds: float) -> None:
+        listen(self.world, "wait", seconds, lambda: self.world.ends[self.fileno()].is_readable)
 
 
 class SimStore(JournalStore):
@@ -123,7 +135,9 @@ class Quiet:
 @contextmanager
 def installed(world: Sim) -> Iterator[None]:
     definitions = SimpleNamespace(specs=list(world.plan.specs.values()), digest="digest", faults=[])
-    classes = [type(cls.__name__, (cls,), {"world": world}) for cls in (SimStore, SimEngine, SimSignals)]
+    classes = [
+        type(cls.__name__, (cls,), {"world": world}) for cls in (SimStore, SimEngine, SimSignals, SimConversation)
+    ]
     count = [0]
 
     def new_run_id(now: float) -> str:
@@ -139,6 +153,7 @@ def installed(world: Sim) -> Iterator[None]:
         (process, "end_groups_of", lambda pid: []), (process, "end_orphans", world.end_orphans),
         (process, "end_strays", lambda agents: []), (process, "children_of", lambda pid: []),
         (local, "connect", world.connect), (local, "connect_or_none", world.connect_or_none), (local, "socket", world),
+        (local, "Conversation", classes[3]),
         (inbox.selectors, "DefaultSelector", lambda: Select(world)),
         (holding, "JournalStore", classes[0]), (holding, "Engine", classes[1]), (app, "Signals", classes[2]),
         (holding, "StructuredLog", Quiet), (holding, "Record", Quiet), (holding, "Outlook", Quiet), (holding, "POLL", POLL),
