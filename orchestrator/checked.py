@@ -35,10 +35,10 @@ def recall(cache: Path, name: str, written: Callable[[], Mapping[str, Any]]) -> 
     """`written`: the tables as they were read; asked only for what is not kept of them."""
     if name in _fresh:
         return _fresh[name]
-    found = _restored(_read(cache).get(name), {})
-    if found is None or not any(map(_is_withheld, found)):
-        return found
-    return _restored(_read(cache).get(name), written())
+    found = _read(cache).get(name)
+    if found is None:
+        return None
+    return _restored(found, written() if any(map(_is_withheld, found)) else {})
 
 
 def note(name: str, given: Given, written: Mapping[str, Any]) -> None:
@@ -77,10 +77,8 @@ def _kept(given: Given) -> Given:
     return {name: (None if _is_withheld(name) else value, where) for name, (value, where) in given.items()}
 
 
-def _restored(found: Any, written: Mapping[str, Any]) -> Given | None:
+def _restored(found: Any, written: Mapping[str, Any]) -> Given:
     """JSON has no tuples."""
-    if found is None:
-        return None
     values = {name: _taken(name, written) if _is_withheld(name) else value for name, (value, _) in found.items()}
     return {
         name: (tuple(values[name]) if _is_of_words(name, values[name]) else values[name], where)

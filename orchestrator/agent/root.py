@@ -165,9 +165,9 @@ class Root:
 
     def _read_report(self, _mask: int = READ) -> None:
         """First the pid, where the launcher forked it; then its end, or before it why not."""
-        self.wake()
         try:
             while data := os.read(self._report, 4096):
+                self.wake()
                 pid, mark, rest = data.partition(b"\n")
                 if mark:
                     self._adopt(int(pid))
@@ -175,6 +175,7 @@ class Root:
         except BlockingIOError:
             return
         self._close_report()
+        self.wake()
 
     def _close_report(self) -> None:
         if self._report >= 0:

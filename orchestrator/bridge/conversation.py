@@ -108,9 +108,9 @@ class Conversation:
         self._out.clear()
 
     def wait(self, seconds: float) -> None:
-        """Until something can be heard, or that long."""
+        """Until something can be heard, or more of what was said can be sent, or that long."""
         poll = select.poll()
-        poll.register(self._sock, select.POLLIN)
+        poll.register(self._sock, select.POLLIN | (select.POLLOUT if self._out else 0))
         poll.poll(max(0.0, seconds) * 1000)
 
     def hear(self) -> list[dict[str, Any]]:

@@ -76,8 +76,8 @@ class LocalBridge:
             self.prepare()
             own, until = self._own, clock.ticking() + WELCOME_WITHIN
             while own is not None and own.identity is None and not own.closed and clock.ticking() < until:
+                own.wait(until - clock.ticking())
                 self._put_all(self._read(own))
-                clock.pause(0.002)
             return IntegrationResult(self._state == ACTIVE, self._state, self.agent, self._changes[-1])
 
     def health_check(self) -> HealthStatus:

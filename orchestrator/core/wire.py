@@ -152,8 +152,7 @@ def _decode(line: bytes) -> dict[str, Any]:
     kind, number, seen = (
         (message.get(key) for key in ("kind", "n", "seen")) if isinstance(message, dict) else (None,) * 3
     )
-    if not isinstance(kind, str) or not isinstance(number, int | None) or not isinstance(seen, int | None):
-        raise WireFault(f"not a message: {line[:80]!r}")
-    if kind == "ack" and seen is None:
+    is_acknowledged = isinstance(seen, int) or (seen is None and kind != "ack")
+    if not isinstance(kind, str) or not isinstance(number, int | None) or not is_acknowledged:
         raise WireFault(f"not a message: {line[:80]!r}")
     return dict(message)

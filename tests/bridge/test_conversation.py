@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -126,6 +127,31 @@ def test_nothing_waits_for_an_agent_that_does_not_read(pair):
         heard += len(far.hear())
         talk.flush()
     assert talk.wants_to_be_tended_in() >= 1
+
+
+def test_who_waits_for_an_answer_goes_on_saying_what_did_not_fit_at_once(pair):
+    talk, far = pair
+    for number in range(400):
+        talk.say("start", order="x" * 4096, number=number)
+    talk.flush()
+    assert talk.wants_to_be_tended_in() < 1
+
+    def hear_all() -> None:
+        heard = 0
+        while heard < 400:
+            heard += len(far.hear())
+
+    reader = threading.Thread(target=hear_all, daemon=True)
+    reader.start()
+    since = clock.ticking()
+    while talk.wants_to_be_tended_in() < 1:
+        talk.wait(20.0)
+        talk.flush()
+    reader.join()
+    assert clock.ticking() - since < 15.0
+    since = clock.ticking()
+    talk.wait(0.05)
+    assert clock.ticking() - since >= 0.05, "nothing is left to say, and nothing is heard"
 
 
 def test_after_a_new_line_numbers_go_on_and_only_what_was_not_seen_is_said_again(pair):

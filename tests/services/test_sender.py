@@ -152,6 +152,16 @@ def test_quiet_hours_hold_all_until_their_end(tmp_path: Path, server: Server, mo
     assert min(when) >= real + 9 * 3600
 
 
+def test_what_is_dropped_in_quiet_hours_is_not_waited_for_until_their_end(tmp_path: Path, server: Server) -> None:
+    begin, end = (iso(clock.now() + seconds)[11:16] for seconds in (-3600, 7200))
+    outbox = project_of(tmp_path, target(server, more=f'quiet = "{begin}-{end}"\ntz = "UTC"'))
+    outbox.put("ops", message("a"))
+    pid = forked(lambda: main(["--project", str(tmp_path)]))
+    wait_for(lambda: fares(tmp_path / "system").get("ops", {}).get("held_until"))
+    assert outbox.drop(None) == 1
+    assert ended(pid) == 0 and server.heard == []
+
+
 def test_a_message_for_later_lets_others_pass_and_comes_in_its_time(tmp_path: Path, server: Server) -> None:
     outbox = project_of(tmp_path, target(server))
     outbox.put("ops", message("later", after=iso(clock.now() + 0.8)))
