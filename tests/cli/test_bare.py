@@ -50,6 +50,7 @@ def test_a_run_that_succeeds_is_silent_and_keeps_its_files_to_itself(cron: Cron)
     assert cron("run --quiet", umask="000") == (0, "", "")
     assert cron("run --quiet") == (0, "", "")  # nothing to do
     assert cron("run --quiet --new", "<&-") == (0, "", "")
+    cron.project.assert_nothing_left()  # the agent takes its folder with it
     for path in cron.project.system.rglob("*"):
         if path.name not in ("README.md", ".gitignore"):
             assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path

@@ -50,6 +50,7 @@ def test_ten_failures_and_a_success_are_two_messages_to_a_server_that_is_down_ha
     assert first["text"].startswith("project: phase 3 load failed: FAILED: exit status 1 after")
     assert "completed after 10 failures since" in last["text"]
     assert {one.ident for one in server.heard} == {first["id"], last["id"]}
+    project.assert_nothing_left()
     everything = b"".join(path.read_bytes() for path in project.system.rglob("*") if path.is_file())
     assert b"SECRET" not in everything
     assert project.status()["notifications"] == {

@@ -105,9 +105,9 @@ def test_a_disk_that_takes_no_more(project: Project, disk: Disk, how: Callable[[
         assert not done.intersection(again), (done, ran, struck, ended)
         assert len(again) <= 2, "no more than what was in progress when it became full"
         assert set(project.statuses().values()) == {"completed"}
+        project.assert_nothing_left()
         assert not [*project.system.rglob(".*.new")]
     assert struck.code == NO_ROOM or how is without_another_inode, "the fault did not fire"
-    project.assert_nothing_left()
 
 
 def test_a_disk_that_became_read_only_after_all_was_killed(project: Project, disk: Disk) -> None:

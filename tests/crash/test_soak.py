@@ -8,6 +8,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -200,7 +201,12 @@ def night(project: Project, fault: Callable[[Project, Started], None], chance: r
 
 
 def files_in(system: Path) -> tuple[int, int]:
-    found = [path.lstat().st_size for path in system.rglob("*") if not path.is_dir()]
+    """What is being written goes by the time that one looks."""
+    found = []
+    for folder, _, names in os.walk(system):
+        for name in names:
+            with suppress(FileNotFoundError):
+                found.append(os.lstat(os.path.join(folder, name)).st_size)
     return len(found), sum(found)
 
 
