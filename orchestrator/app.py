@@ -27,11 +27,12 @@ from orchestrator.files.measuring import examine
 from orchestrator.fitting import definitions_of
 from orchestrator.look import known_plan, rules_of
 from orchestrator.ports import Watcher
-from orchestrator.resting import is_at_rest, is_proven, look_ahead
+from orchestrator.resting import is_at_rest, is_proven, is_sure_to_work, look_ahead
 from orchestrator.signals import Signals
 from orchestrator.store.lock import RUN, TURN
 
 if TYPE_CHECKING:
+    from orchestrator.bridge.ahead import Ahead
     from orchestrator.holding import Holding
 
 
@@ -46,6 +47,27 @@ def run(
     say: Callable[[Recovered], None], tend_display: Callable[[], float],
 ) -> RunResult:  # fmt: skip
     """One call of `orch run`: recover, begin or go on, until nothing more happens by itself."""
+    ahead = _agent_ahead(root, settings, options)
+    try:
+        return _run(root, settings, options, watchers, say, tend_display, ahead)
+    finally:
+        if ahead is not None:
+            ahead.close()
+
+
+def _agent_ahead(root: Path, settings: Settings, options: RunOptions) -> Ahead | None:
+    """It loads what it needs while we read the plan."""
+    if options.meets or not is_sure_to_work(root / "system", anew=options.new or options.force):
+        return None
+    environ = secret.without_sources(settings.secrets, os.environ)
+    ahead: Ahead = import_module("orchestrator.bridge.ahead").Ahead(root, environ)
+    return ahead
+
+
+def _run(
+    root: Path, settings: Settings, options: RunOptions, watchers: Sequence[Watcher],
+    say: Callable[[Recovered], None], tend_display: Callable[[], float], ahead: Ahead | None,
+) -> RunResult:  # fmt: skip
     definitions = definitions_of(root, settings)
     keep_what_was_checked(root)
     plan = Plan(definitions.specs, rules_of(settings), definitions.digest)
@@ -54,7 +76,7 @@ def run(
         say(Recovered([], absent(root, definitions.specs)))
         return RunResult(0, False, state, plan)
     with holding_of(
-        root, settings, lambda: plan, RUN, watchers, takeover=options.takeover, secrets=secrets
+        root, settings, lambda: plan, RUN, watchers, takeover=options.takeover, secrets=secrets, ahead=ahead
     ) as holding:  # fmt: skip
         holding.found.hints += absent(root, definitions.specs)
         say(holding.found)

@@ -12,6 +12,7 @@ from typing import Any
 
 from orchestrator import clock, disk, process, secret
 from orchestrator.beginning import Recovered
+from orchestrator.bridge.ahead import Ahead
 from orchestrator.bridge.local import LocalBridge
 from orchestrator.bridge.survey import survey
 from orchestrator.config import Settings
@@ -85,8 +86,9 @@ class Holding:
     def __init__(
         self, root: Path, settings: Settings, plan: Callable[[], Plan], purpose: str, watchers: Sequence[Watcher] = (),
         *, takeover: bool = False, ends_hung: bool = True, secrets: Mapping[str, str] | None = None,
+        ahead: Ahead | None = None,
     ) -> None:  # fmt: skip
-        self._secrets = secrets or {}
+        self._secrets, self._ahead = secrets or {}, ahead
         self.root, self.system, self.settings = root, root / "system", settings
         self.me, self.command = process.myself(), secret.hidden(shlex.join(["orch", *sys.argv[1:]]))
         self._closing: list[Callable[[], object]] = []
@@ -155,6 +157,7 @@ class Holding:
         self.bridge = LocalBridge(
             self.root, self.inbox, self.inbox, self.me, self._agent_settings(plan), settings.heartbeat_timeout,
             record, secret.without_sources(settings.secrets, os.environ), {"secrets": self._told_secrets()},
+            self._ahead,
         )  # fmt: skip
         self._closing.append(self.bridge.shutdown)
         self.keeper = Keeper(self.root, settings, plan, lambda: self.state, self.inbox.put)

@@ -19,15 +19,24 @@ from orchestrator.store.reading import Loaded, is_being_rolled_back, oldest_form
 from orchestrator.supervisor import SUPERVISOR
 
 
+def is_sure_to_work(system: Path, *, anew: bool) -> bool:
+    """Told without reading the state: all is to be done, and nobody is there who does it."""
+    return (anew or not (system / "state.json").exists()) and not _is_held(system)
+
+
 def look_ahead(system: Path) -> Loaded | None:
     """The state before the lock is taken; None where somebody is there, or whoever takes it is to say what is wrong."""
-    busy = holder(system)
-    if busy is not None and process.is_alive(busy.identity) != process.DEAD:
+    if _is_held(system):
         return None
     try:
         return read_state(system)
     except OrchError:
         return None
+
+
+def _is_held(system: Path) -> bool:
+    busy = holder(system)
+    return busy is not None and process.is_alive(busy.identity) != process.DEAD
 
 
 def is_at_rest(system: Path, loaded: Loaded, settings: Settings) -> bool:

@@ -28,16 +28,33 @@ _LEAVE_SECONDS = 5.0  # after SIGTERM and the grace: an outcome that cannot be w
 
 def main(arguments: list[str]) -> int:
     options = dict(zip(arguments[::2], arguments[1::2], strict=True))
-    project = Path(options["--project"])
-    agent = options["--agent"]
+    project, first = Path(options["--project"]), socket.socket(fileno=int(options["--owner-fd"]))
+    agent = options.get("--agent") or _told_name(project, first)
+    if not agent:
+        return 0
     service = Agent(project, agent)
-    service.open(socket.socket(fileno=int(options["--owner-fd"])))
+    service.open(first)
     gc.freeze()
     try:
         service.run()
     finally:
         flush_log()
     return 0
+
+
+def _told_name(project: Path, first: socket.socket) -> str:
+    """Of an agent that was begun ahead; none if whoever began it needs no agent, or is gone."""
+    process.become_subreaper()  # it takes a while to load
+    name = b""
+    while (byte := first.recv(1)) not in (b"\n", b""):
+        name += byte
+    if not byte:
+        return ""
+    agent = name.decode()
+    log = os.open(project / "system" / "agents" / agent / "agent.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    os.dup2(log, 2)
+    os.close(log)
+    return agent
 
 
 _lines: list[str] = []

@@ -6,8 +6,6 @@ Everything it hears goes into the inbox as observations; what it is told comes a
 from __future__ import annotations
 
 import os
-import socket
-import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any
 
 from orchestrator import clock, disk, process
 from orchestrator.bridge import survey
+from orchestrator.bridge.ahead import AGENT_MAIN, Ahead, begin
 from orchestrator.bridge.conversation import Conversation, connect, connect_or_none
 from orchestrator.core import actions as act
 from orchestrator.core import observations as obs
@@ -40,17 +39,18 @@ HEALTH_EVERY = 10.0
 WELCOME_WITHIN = 10.0
 STARTS, STARTS_WITHIN = 5, 10.0  # more agents lost at the start than this, and trying again is given up
 CHANGES_KEPT = 20
-_AGENT_MAIN = Path(__file__).parent.parent / "agent" / "__main__.py"
-_OURS = (str(_AGENT_MAIN), str(Path(__file__).parent.parent / "services" / "__main__.py"))
+_OURS = (str(AGENT_MAIN), str(Path(__file__).parent.parent / "services" / "__main__.py"))
 
 
 class LocalBridge:
     def __init__(
         self, root: Path, inbox: Inbox, sources: Sources, owner: Identity, settings: dict[str, Any], silence: float,
         log: Callable[[str], None], environ: dict[str, str] | None = None, own: Mapping[str, Any] | None = None,
+        ahead: Ahead | None = None,
     ) -> None:  # fmt: skip
         """`settings` is what every agent is told, `own` only ours; one that says nothing for `silence` is ended."""
         self._log, self._environ, self._told_own = log, environ, {**settings, **(own or {})}
+        self._ahead = ahead
         self._root, self._agents = root, root / "system" / "agents"
         self._inbox, self._sources, self._owner, self._settings = inbox, sources, owner, settings
         self._silence = silence
@@ -179,18 +179,10 @@ class LocalBridge:
         name = f"{os.getpid()}-{self._epoch % 10**9:09d}-{self._spawned}"
         folder = self._agents / name
         disk.make_folder(folder)
-        ours, theirs = socket.socketpair()
-        with theirs:
-            argv = [sys.executable, "-I", "-S", str(_AGENT_MAIN), "--project", str(self._root), "--agent", name]
-            try:
-                pid = process.spawn_detached(
-                    [*argv, "--owner-fd", str(theirs.fileno())], keep_fds=(theirs.fileno(),), env=self._environ,
-                    cwd=str(self._root), log=folder / "agent.log",
-                )  # fmt: skip
-            except OSError as error:
-                raise InternalFault(f"no agent could be started: {error}", "see `ulimit -u` and free memory") from error
+        begun = self._ahead.called(name) if self._ahead is not None else None
+        begun = begun or begin(self._root, self._environ, folder / "agent.log", name)
         self._become(INITIALIZING, f"agent {name} is starting")
-        conversation = Conversation(ours, name, process.identity(pid))
+        conversation = Conversation(begun.sock, name, process.identity(begun.pid))
         conversation.greet(self._epoch, self._owner, self._told_own)
         self._watch(conversation)
         return conversation

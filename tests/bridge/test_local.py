@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -14,7 +15,8 @@ from typing import Any
 import pytest
 
 from orchestrator import process
-from orchestrator.bridge import local
+from orchestrator.bridge import ahead, local
+from orchestrator.bridge.ahead import Ahead
 from orchestrator.bridge.local import LocalBridge
 from orchestrator.bridge.survey import survey
 from orchestrator.core import actions as act
@@ -24,6 +26,7 @@ from orchestrator.core.names import AttemptId
 from orchestrator.core.spec import Limits
 from orchestrator.core.wire import Order
 from orchestrator.inbox import Inbox
+from tests.driving import PACKAGE
 
 SETTINGS: dict[str, Any] = {
     "beat_interval": 0.2, "load_timeout": 10.0, "python": sys.executable, "phase_files": {}, "forget_logs_after": 5,
@@ -33,10 +36,12 @@ SETTINGS: dict[str, Any] = {
 class Rig:
     """A bridge, the inbox that it speaks into, and everything that it has said."""
 
-    def __init__(self, root: Path, silence: float = 30.0) -> None:
+    def __init__(self, root: Path, silence: float = 30.0, begun: Ahead | None = None) -> None:
         self.inbox = Inbox()
         self.log: list[str] = []
-        self.bridge = LocalBridge(root, self.inbox, self.inbox, process.myself(), SETTINGS, silence, self.log.append)
+        self.bridge = LocalBridge(
+            root, self.inbox, self.inbox, process.myself(), SETTINGS, silence, self.log.append, ahead=begun
+        )
         self.inbox.every(self.bridge.tend)
         self.seen: list[obs.Observation] = []
 
@@ -199,12 +204,77 @@ def test_the_loss_of_an_agent_does_not_cost_another_bridge_its_own(
         other.inbox.close()
 
 
+def test_one_that_was_begun_ahead_becomes_our_agent_as_any_other(root: Path) -> None:
+    begun = Ahead(root, os.environ)
+    (pid,) = ahead_of(root)
+    rig = Rig(root, begun=begun)
+    try:
+        assert rig.bridge.ensure_integration().success and agents(root) == [pid]
+        (log,) = root.glob("system/agents/*/agent.log")
+        assert f"is up, pid {pid}" in log.read_text()
+        begun.close()
+        rig.start(AttemptId("r1", 1, 1), "true")
+        rig.until(lambda: rig.first(obs.Ended))
+        assert rig.first(obs.Ended).outcome.succeeded
+        os.kill(pid, signal.SIGKILL)
+        rig.until(lambda: rig.first(obs.AgentGone))
+        rig.until(lambda: rig.bridge.agent)
+        assert pid not in agents(root), "there was only one that had been begun ahead"
+    finally:
+        rig.bridge.shutdown()
+        rig.inbox.close()
+    assert eventually(lambda: not ahead_of(root))
+
+
+@pytest.mark.parametrize("end", ["nobody needs it", "who began it is killed"])
+def test_one_that_was_begun_ahead_and_never_called_goes_without_a_trace(root: Path, end: str) -> None:
+    if end == "nobody needs it":
+        begun = Ahead(root, os.environ)
+        assert len(ahead_of(root)) == 1
+        begun.close()
+    else:
+        code = "import os, sys, time; from pathlib import Path; from orchestrator.bridge.ahead import Ahead"
+        code += f"; kept = Ahead(Path({str(root)!r}), os.environ); print(flush=True); time.sleep(60)"
+        with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=PACKAGE) as who:
+            assert who.stdout is not None and who.stdout.readline() and len(ahead_of(root)) == 1
+            who.kill()
+    assert eventually(lambda: not ahead_of(root)) and [*(root / "system").iterdir()] == []
+
+
+def test_one_that_was_begun_ahead_and_has_died_is_replaced(root: Path) -> None:
+    begun = Ahead(root, os.environ)
+    (pid,) = ahead_of(root)
+    os.kill(pid, signal.SIGKILL)
+    assert eventually(lambda: not ahead_of(root))
+    rig = Rig(root, begun=begun)
+    try:
+        rig.until(lambda: rig.bridge.ensure_integration().success)
+        assert len(agents(root)) == 1 and pid not in agents(root)
+    finally:
+        rig.bridge.shutdown()
+        rig.inbox.close()
+    assert eventually(lambda: not ahead_of(root))
+
+
+def ahead_of(root: Path) -> list[int]:
+    """Agents of that project that live, whatever they are called, and if they are called anything yet."""
+    words = {int(name): command_of(name) for name in os.listdir("/proc") if name.isdigit()}
+    return [pid for pid in words if str(ahead.AGENT_MAIN) in words[pid] and str(root) in words[pid] and alive(pid)]
+
+
+def command_of(pid: str) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    except OSError:
+        return []
+
+
 def test_agents_that_die_at_their_start_are_given_up(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = tmp_path / "broken.py"
     broken.write_text("raise SystemExit(3)\n")
-    monkeypatch.setattr(local, "_AGENT_MAIN", broken)
+    monkeypatch.setattr(ahead, "AGENT_MAIN", broken)
     rig = Rig(root)
     rig.bridge.prepare()
     rig.until(lambda: rig.first(obs.NoAgents))

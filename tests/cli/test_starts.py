@@ -146,3 +146,19 @@ def test_damage_is_seen_and_mended_where_there_is_nothing_to_do(rests: Project) 
         ended = rests.orch("run")
         assert ended.code == 0 and "proves the state" in ended.err, ended
         assert "filelock" not in heavy(cost_of(rests, "run --quiet")), damaged
+
+
+def test_an_agent_is_begun_ahead_only_where_it_is_sure_to_be_needed(project: Project) -> None:
+    project.file("data", "1")
+    project.commands({"number": 1, "run": "tr '\\0' ' ' < /proc/$PPID/cmdline > agent", "inputs": ["data"]})
+    ahead = list[bool]()
+    for words in ("run", "run --new", "run"):
+        project.file("data", words + str(len(ahead)))
+        assert project.orch(*words.split()).code == 0
+        project.assert_nothing_left()
+        ahead.append("--agent " not in (project.root / "agent").read_text())
+    assert ahead == [True, True, False]
+    project.file("phases/wrong.toml", "[[phase]]\nnumber = 'x'\n")
+    assert project.orch("run", "--new").code == 2
+    project.assert_nothing_left()
+    assert not any((project.system / "agents").iterdir())

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from orchestrator import app, clock, holding, inbox, look, process
-from orchestrator.bridge import local
+from orchestrator.bridge import ahead, local
 from orchestrator.bridge.conversation import Conversation
 from orchestrator.core import observations as obs
 from orchestrator.core.draft import Decision
@@ -152,13 +152,13 @@ def installed(world: Sim) -> Iterator[None]:
         (process, "spawn_detached", world.spawn), (process, "end_by_identity", world.end),
         (process, "end_groups_of", lambda pid: []), (process, "end_orphans", world.end_orphans),
         (process, "end_strays", lambda agents: []), (process, "children_of", lambda pid: []),
-        (local, "connect", world.connect), (local, "connect_or_none", world.connect_or_none), (local, "socket", world),
+        (local, "connect", world.connect), (local, "connect_or_none", world.connect_or_none), (ahead, "socket", world),
         (local, "Conversation", classes[3]),
         (inbox.selectors, "DefaultSelector", lambda: Select(world)),
         (holding, "JournalStore", classes[0]), (holding, "Engine", classes[1]), (app, "Signals", classes[2]),
         (holding, "StructuredLog", Quiet), (holding, "Record", Quiet), (holding, "Outlook", Quiet), (holding, "POLL", POLL),
         (app, "definitions_of", lambda root, settings: definitions), (app, "known_plan", lambda root, settings: world.plan),
-        (app, "new_run_id", new_run_id), (look, "peek", lambda root, cache: definitions), (look, "knows", lambda root, cache: True),
+        (app, "new_run_id", new_run_id), (app, "_agent_ahead", lambda *_: None), (look, "peek", lambda root, cache: definitions), (look, "knows", lambda root, cache: True),
         (look, "settings", lambda root, flags, environ: world.settings),
         (os, "getpid", lambda: world.me.pid), (sys, "argv", ["orch", "run"]),
     ]  # fmt: skip
