@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from orchestrator import clock, disk, holding
+from orchestrator import app, clock, disk, holding
 from orchestrator.bridge import survey
 from orchestrator.core import actions as act
 from orchestrator.core import formats
@@ -45,7 +45,7 @@ def ran(root: Path) -> list[Ran]:
 class InstantBridge:
     def __init__(
         self, root: Path, inbox: Inbox, sources: Sources, owner: Identity, settings: dict[str, Any], silence: float,
-        log: Callable[[str], None], environ: dict[str, str] | None = None, told: dict[str, Any] | None = None,
+        log: Callable[[str], None], environ: dict[str, str] | None = None, told: dict[str, Any] | None = None, _ahead: None = None,
     ) -> None:  # fmt: skip
         self._root, self._inbox, self._owner, self._log = root, inbox, owner, log
         self._agents = root / "system" / "agents"
@@ -117,18 +117,20 @@ class InstantBridge:
 def stage(segment_bytes: int | None = None) -> None:
     """For a child: instant hands, and if asked for a journal whose segments are soon full."""
     holding.LocalBridge = InstantBridge  # type: ignore[misc, assignment]
+    app._agent_ahead = lambda *_: None  # type: ignore[assignment]
     if segment_bytes is not None:
         holding.JournalStore = partial(JournalStore, segment_bytes=segment_bytes)  # type: ignore[misc, assignment]
 
 
 @contextmanager
 def staged(segment_bytes: int | None = None) -> Iterator[None]:
-    bridge, store = holding.LocalBridge, holding.JournalStore
+    bridge, store, ahead = holding.LocalBridge, holding.JournalStore, app._agent_ahead
     stage(segment_bytes)
     try:
         yield
     finally:
         holding.LocalBridge, holding.JournalStore = bridge, store  # type: ignore[misc]
+        app._agent_ahead = ahead
 
 
 def set_up(root: Path, settings: str = "", script: dict[int, list[str]] | None = None, phases: int = 3) -> None:
