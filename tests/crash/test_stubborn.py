@@ -15,7 +15,7 @@ from orchestrator.core.names import epoch
 from tests.driving import PATIENCE, Project, Started, times
 
 GRACE, PROMISED = 0.3, 0.3  # seconds; what is promised on a machine that does nothing else
-MARGIN = 3.0  # for a machine that does other things as well
+MARGIN = 10.0  # for a machine that does other things as well: 1,800 processes at once keep two cores busy by themselves
 ROUNDS = times(1, 50)  # of the cancellations, each with a cgroup where there may be one, and without
 CALLED = f"t{os.urandom(2).hex()}-"  # the names of ours; others may run the same test
 TREES = times(5, 100)  # of each kind, by their deadline; the same twice over
