@@ -22,7 +22,7 @@ from bench.rivals import ready, version_of
 from bench.tools import AGAIN, COLD, FIRE, FLOOR, ORCH, RIVALS, STATE, Tool, places
 
 ROOT = Path(__file__).resolve().parents[1]
-SLOW, SLOW_OF_ORCH = 5.0, 30.0  # seconds: a figure from there on is taken once
+SLOW, SLOW_OF_ORCH = 5.0, 90.0  # seconds: a figure from there on is taken once
 LIMIT, LIMIT_OF_ORCH = 120.0, 400.0
 
 
