@@ -46,7 +46,7 @@ class Ahead:
         self._begun: Begun | None = None
         try:
             self._begun = begin(root, environ, Path(os.devnull))
-        except InternalFault:
+        except (InternalFault, OSError):
             pass  # said by whoever cannot do without
 
     def called(self, name: str) -> Begun | None:
