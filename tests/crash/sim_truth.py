@@ -10,6 +10,7 @@ from orchestrator.core import events as ev
 from orchestrator.core.draft import Decision, Mode
 from orchestrator.core.events import Event
 from orchestrator.core.fanout import may_fail
+from orchestrator.core.gate import ITS_DEADLINE
 from orchestrator.core.item import Item, item, phase_of
 from orchestrator.core.names import AttemptId
 from orchestrator.core.outcome import NEVER_STARTED, STOPPED, TIMED_OUT, Outcome, failure_of
@@ -293,7 +294,7 @@ class Ledger:
         self.decided[gate.run, event.number, gate.id] += 1
         is_due = gate.delay_seconds is not None and self.decided_at >= since + gate.delay_seconds
         is_near = gate.delay_seconds is not None and abs(self.decided_at - since - gate.delay_seconds) < 2 * SLACK
-        by_itself = event.by == "its deadline"
+        by_itself = event.by == ITS_DEADLINE
         if shift == self.world.wall_shift and by_itself != is_due and not is_near:
             raise self.breaks(
                 GATES, f"{event.number} is decided by {event.by} after {self.decided_at - since:.3f} s: {gate}"
